@@ -1,0 +1,96 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Set once for every Swift target: Swift 6 language mode comes with the tools version.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+func source(_ path: String, _ version: Version, traits: Set<Package.Dependency.Trait>? = nil) -> Package.Dependency {
+    let url = "https://github.com/\(path)"
+    guard let traits else { return .package(url: url, from: version) }
+    return .package(url: url, from: version, traits: traits)
+}
+
+/// A library target under `Sources/NAME`.
+func library(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
+    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+}
+
+/// The tests of the target `NAME` under `Tests/NAMETests`.
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(name: "\(name)Tests", dependencies: [.init(stringLiteral: name)] + dependencies, swiftSettings: settings)
+}
+
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
+
+let package = Package(
+    name: "mitschnitt",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "mitschnitt", targets: ["mitschnitt"]),
+        .executable(name: "mitschnitt-stage", targets: ["mitschnitt-stage"]),
+    ],
+    dependencies: [
+        source("apple/swift-argument-parser", "1.8.2"),
+        source("apple/swift-configuration", "1.4.0", traits: ["JSON", "YAML", "CommandLineArguments"]),
+        source("apple/swift-crypto", "4.5.2"),
+        source("apple/swift-log", "1.16.2"),
+        source("apple/swift-metrics", "2.13.0"),
+        source("groue/GRDB.swift", "7.10.0"),
+        source("hummingbird-project/hummingbird", "2.28.1"),
+        source("hummingbird-project/swift-mustache", "2.1.1"),
+        source("jpsim/Yams", "6.2.2"),
+        source("swift-server/async-http-client", "1.37.0"),
+        source("swift-server/swift-service-lifecycle", "2.13.0"),
+        source("swiftlang/swift-subprocess", "1.0.2"),
+    ],
+    targets: [
+        // Shared nouns and pure cores.
+        library("Media"),
+        library("RTP", ["Media"]),
+        library("Depacketize", ["Media", "RTP"]),
+        library("Consent", ["Media", crypto]),
+        // Files at rest.
+        library("SealedFile", ["Media", crypto]),
+        library("PacketLog", ["Media", "SealedFile"]),
+        // In front of the packet log.
+        .target(name: "CLinux"),
+        library("Tap", ["Media", "RTP", "Consent", "PacketLog", "SealedFile", "CLinux", log]),
+        // Jobs and the catalog share one database.
+        library("JobQueue", ["Media", grdb]),
+        library("Catalog", ["Media", "Consent", "SealedFile", "JobQueue", grdb, crypto]),
+        // From a pipeline file to stage orders, and the child process that carries them out.
+        library("Renditions", ["Media", "Depacketize", "SealedFile", "CLinux", yams, subprocess, log]),
+        .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavfilter libswresample libswscale libavutil",
+                       providers: [.apt(["libavformat-dev", "libavcodec-dev", "libavfilter-dev", "libswresample-dev", "libswscale-dev"])]),
+        .systemLibrary(name: "COpus", pkgConfig: "opus", providers: [.apt(["libopus-dev"])]),
+        .systemLibrary(name: "CEBUR128", pkgConfig: "libebur128", providers: [.apt(["libebur128-dev"])]),
+        library("FFmpeg", ["CFFmpeg", "COpus", "CEBUR128"]),
+        library("Stages", ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Renditions", "FFmpeg"]),
+        // The use cases, and the ways to reach them.
+        library("Recorder", ["Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+                             crypto, grdb, log, metrics, lifecycle]),
+        library("Web", ["Media", "RTP", "Consent", "Recorder", "SealedFile", hummingbird, mustache, crypto, log, metrics],
+                resources: [.embedInCode("Resources")]),
+        .executableTarget(name: "mitschnitt",
+                          dependencies: ["Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+                                         "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log, metrics],
+                          swiftSettings: settings),
+        .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages"], swiftSettings: settings),
+    ]
+)

@@ -1,0 +1,253 @@
+import Depacketize
+import Media
+import SealedFile
+
+/// What one `mitschnitt-stage` process is told to do: one stage, its inputs and outputs by descriptor, and only the keys of these.
+///
+/// Sent as JSON over the control socket (``StageChannel``). It carries no path, no URL and no root key.
+public struct StageOrder: Codable, Sendable {
+    public var stage: StageKind
+    /// Parameters as the pipeline file gives them, completed with their defaults and checked by the planner.
+    public var parameters: StageParameters
+    public var inputs: [StageInput]
+    public var outputs: [StageOutput]
+    /// The stretch of wall time that a rendition covers; presentation time 0 is `start`. Nil for `depacketize`.
+    public var span: WallSpan?
+
+    public init(stage: StageKind, parameters: StageParameters, inputs: [StageInput], outputs: [StageOutput], span: WallSpan?) {
+        self.stage = stage
+        self.parameters = parameters
+        self.inputs = inputs
+        self.outputs = outputs
+        self.span = span
+    }
+}
+
+/// The stages there are; the raw value is the name in a pipeline file.
+public enum StageKind: String, Codable, Sendable, CaseIterable {
+    /// A track's packet log to one Matroska file, without transcoding.
+    case depacketize
+    /// All sound tracks to one loudness-normalised mix.
+    case mix
+    /// All picture tracks to one grid with name labels, joined with the mix.
+    case compose
+    /// A mix to the peaks that a player draws (JSON, audiowaveform's version 2 layout).
+    case waveform
+    /// A composite to one still picture (JPEG).
+    case thumbnail
+}
+
+/// A half-open stretch of wall time.
+public struct WallSpan: Hashable, Codable, Sendable {
+    public var start: WallTime
+    public var end: WallTime
+    public init(start: WallTime, end: WallTime) {
+        self.start = start
+        self.end = end
+    }
+    public var duration: Nanoseconds { end - start }
+}
+
+/// The parameters of all stages; each reads only its own (documented in Pipelines/README or `mitschnitt pipeline --help`).
+public struct StageParameters: Hashable, Codable, Sendable {
+    /// mix: EBU R128 integrated loudness in LUFS.
+    public var loudnessLUFS: Double = -23
+    /// mix: highest true peak after normalisation in dBTP.
+    public var truePeakDB: Double = -1
+    /// mix, compose: output channels, 1 or 2.
+    public var channels: Int = 1
+    /// mix, compose: bits per second of the sound.
+    public var audioBitrate: Int = 96_000
+    /// compose: canvas in pixels, both even.
+    public var width: Int = 1280
+    public var height: Int = 720
+    /// compose: pictures per second.
+    public var frameRate: Int = 25
+    /// compose: x264 preset, constant rate factor and thread count (pinned: another count gives other bytes).
+    public var preset: String = "veryfast"
+    public var constantRateFactor: Double = 25
+    public var threads: Int = 2
+    /// compose: longest time a camera's last picture is held when nothing new comes, in seconds.
+    public var holdSeconds: Double = 1
+    /// waveform: peaks per second.
+    public var peaksPerSecond: Int = 10
+    /// thumbnail: where in the composite, as a share of its length; and the picture's width in pixels.
+    public var thumbnailAt: Double = 0.25
+    public var thumbnailWidth: Int = 480
+
+    public init() {}
+}
+
+/// One sealed file, or one packet log of several, that a stage reads.
+public struct StageInput: Codable, Sendable {
+    /// Places of this input's descriptors among all that were handed over, in order. One for a file, one per segment for a packet log.
+    public var descriptors: [Int]
+    public var key: DataKey
+    public var content: Content
+    /// Whose media it is; the label that compose draws. Nil where several people are in it.
+    public var participant: ParticipantID?
+    public var label: String?
+
+    public enum Content: Codable, Sendable {
+        /// A track's packet log; `segments` are the contexts' segment numbers, in the order of the descriptors.
+        case packetLog(identity: TrackLogReference, format: TrackFormat, segments: [Int])
+        /// A sealed Matroska track made by `depacketize`, with what that stage found out about it.
+        case track(context: SealedContext, track: TrackSummary)
+        /// A sealed rendition made by another stage.
+        case rendition(context: SealedContext, startWall: WallTime)
+    }
+
+    public init(descriptors: [Int], key: DataKey, content: Content, participant: ParticipantID? = nil, label: String? = nil) {
+        self.descriptors = descriptors
+        self.key = key
+        self.content = content
+        self.participant = participant
+        self.label = label
+    }
+}
+
+/// Which packet log is meant (the contexts of its segments are derived from it).
+public struct TrackLogReference: Hashable, Codable, Sendable {
+    public var recording: RecordingID
+    public var track: TrackID
+    public var kind: MediaKind
+    public init(recording: RecordingID, track: TrackID, kind: MediaKind) {
+        self.recording = recording
+        self.track = track
+        self.kind = kind
+    }
+}
+
+/// What `depacketize` found out about a track, for the catalog, the API and the stages after it.
+public struct TrackSummary: Hashable, Codable, Sendable {
+    public var kind: MediaKind
+    public var codec: Codec?
+    /// Wall time of the Matroska file's timestamp 0.
+    public var startWall: WallTime
+    /// Wall time of the end of the last access unit.
+    public var endWall: WallTime
+    /// Moments from which on the placeholder is shown until the next picture: gate closed, paused, ended.
+    public var blanks: [WallTime]
+    public var verdict: TrackVerdict
+
+    public init(kind: MediaKind, codec: Codec?, startWall: WallTime, endWall: WallTime, blanks: [WallTime], verdict: TrackVerdict) {
+        self.kind = kind
+        self.codec = codec
+        self.startWall = startWall
+        self.endWall = endWall
+        self.blanks = blanks
+        self.verdict = verdict
+    }
+}
+
+/// A file that a stage writes: an empty file opened for reading and writing, sealed on the way.
+public struct StageOutput: Codable, Sendable {
+    public var descriptor: Int
+    public var key: DataKey
+    public var context: SealedContext
+    public var container: Container
+
+    /// The form of an output; the raw value is the name in a pipeline file.
+    public enum Container: String, Codable, Sendable, CaseIterable {
+        /// Matroska with the source's own codec.
+        case matroska
+        /// MP4 with the moov in front: AAC, or H.264 with AAC.
+        case mp4
+        /// Ogg with Opus.
+        case ogg
+        case json
+        case jpeg
+
+        public var fileExtension: String {
+            switch self {
+            case .matroska: "mkv"
+            case .mp4: "mp4"
+            case .ogg: "ogg"
+            case .json: "json"
+            case .jpeg: "jpg"
+            }
+        }
+
+        public var mediaType: String {
+            switch self {
+            case .matroska: "video/x-matroska"
+            case .mp4: "video/mp4"
+            case .ogg: "audio/ogg"
+            case .json: "application/json"
+            case .jpeg: "image/jpeg"
+            }
+        }
+    }
+
+    public init(descriptor: Int, key: DataKey, context: SealedContext, container: Container) {
+        self.descriptor = descriptor
+        self.key = key
+        self.context = context
+        self.container = container
+    }
+}
+
+/// What came out of a stage: one report per output of the order, in its order.
+public struct StageResult: Codable, Sendable {
+    public var outputs: [OutputReport]
+    /// depacketize only.
+    public var track: TrackSummary?
+
+    public init(outputs: [OutputReport], track: TrackSummary? = nil) {
+        self.outputs = outputs
+        self.track = track
+    }
+}
+
+/// Facts about one written output, measured while it was written.
+public struct OutputReport: Hashable, Codable, Sendable {
+    /// Length of the plaintext in bytes.
+    public var bytes: Int64
+    /// SHA-256 of the file on disk (sealed), hexadecimal.
+    public var ciphertextSHA256: String
+    /// Wall time of presentation time 0.
+    public var startWall: WallTime
+    public var duration: Nanoseconds
+    public var videoFrames: Int?
+    public var width: Int?
+    public var height: Int?
+    /// Integrated loudness after normalisation in LUFS; nil for silence or no sound.
+    public var loudnessLUFS: Double?
+
+    public init(bytes: Int64, ciphertextSHA256: String, startWall: WallTime, duration: Nanoseconds, videoFrames: Int? = nil,
+                width: Int? = nil, height: Int? = nil, loudnessLUFS: Double? = nil) {
+        self.bytes = bytes
+        self.ciphertextSHA256 = ciphertextSHA256
+        self.startWall = startWall
+        self.duration = duration
+        self.videoFrames = videoFrames
+        self.width = width
+        self.height = height
+        self.loudnessLUFS = loudnessLUFS
+    }
+}
+
+/// Why a stage gave up, in words for the person who has to do something about it.
+public struct StageFailure: Error, Hashable, Codable, Sendable {
+    public enum Code: String, Codable, Sendable {
+        case unsupportedCodec, damagedInput, nothingToDo, limitExceeded, library, outputFull, protocolViolation
+    }
+    public var code: Code
+    public var what: String
+    /// What a person can do.
+    public var hint: String?
+
+    public init(code: Code, what: String, hint: String? = nil) {
+        self.code = code
+        self.what = what
+        self.hint = hint
+    }
+}
+
+/// A frame from the child to its parent.
+public enum StageMessage: Codable, Sendable {
+    /// Share of the work done, 0...1, never falling.
+    case progress(Double)
+    case result(StageResult)
+    case failure(StageFailure)
+}

@@ -1,0 +1,9 @@
+import Hummingbird
+import AsyncHTTPClient
+import GRDB
+import Crypto
+import Subprocess
+import Yams
+import Mustache
+import Configuration
+print(1)
