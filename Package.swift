@@ -31,6 +31,7 @@ let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
@@ -51,6 +52,7 @@ let package = Package(
         source("apple/swift-crypto", "4.5.2"),
         source("apple/swift-log", "1.16.2"),
         source("apple/swift-metrics", "2.13.0"),
+        source("apple/swift-system", "1.8.1"),
         source("groue/GRDB.swift", "7.10.0"),
         source("hummingbird-project/hummingbird", "2.28.1"),
         source("hummingbird-project/swift-mustache", "2.1.1"),
@@ -75,7 +77,7 @@ let package = Package(
         library("JobQueue", ["Media", grdb]),
         library("Catalog", ["Media", "Consent", "SealedFile", "JobQueue", grdb, crypto]),
         // From a pipeline file to stage orders, and the child process that carries them out.
-        library("Renditions", ["Media", "Depacketize", "SealedFile", "CLinux", yams, subprocess, log]),
+        library("Renditions", ["Media", "Depacketize", "PacketLog", "SealedFile", "CLinux", yams, subprocess, system]),
         .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavfilter libswresample libswscale libavutil",
                        providers: [.apt(["libavformat-dev", "libavcodec-dev", "libavfilter-dev", "libswresample-dev", "libswscale-dev"])]),
         .systemLibrary(name: "COpus", pkgConfig: "opus", providers: [.apt(["libopus-dev"])]),

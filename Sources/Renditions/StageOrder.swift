@@ -1,5 +1,6 @@
 import Depacketize
 import Media
+import PacketLog
 import SealedFile
 
 /// What one `mitschnitt-stage` process is told to do: one stage, its inputs and outputs by descriptor, and only the keys of these.
@@ -90,7 +91,7 @@ public struct StageInput: Codable, Sendable {
 
     public enum Content: Codable, Sendable {
         /// A track's packet log; `segments` are the contexts' segment numbers, in the order of the descriptors.
-        case packetLog(identity: TrackLogReference, format: TrackFormat, segments: [Int])
+        case packetLog(identity: TrackLogIdentity, format: TrackFormat, segments: [Int])
         /// A sealed Matroska track made by `depacketize`, with what that stage found out about it.
         case track(context: SealedContext, track: TrackSummary)
         /// A sealed rendition made by another stage.
@@ -106,17 +107,6 @@ public struct StageInput: Codable, Sendable {
     }
 }
 
-/// Which packet log is meant (the contexts of its segments are derived from it).
-public struct TrackLogReference: Hashable, Codable, Sendable {
-    public var recording: RecordingID
-    public var track: TrackID
-    public var kind: MediaKind
-    public init(recording: RecordingID, track: TrackID, kind: MediaKind) {
-        self.recording = recording
-        self.track = track
-        self.kind = kind
-    }
-}
 
 /// What `depacketize` found out about a track, for the catalog, the API and the stages after it.
 public struct TrackSummary: Hashable, Codable, Sendable {

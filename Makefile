@@ -1,0 +1,43 @@
+# Mitschnitt: every entry point a newcomer needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Debian 12 packages: what the build links, what the tests use as a second opinion, and the font of the name labels.
+PACKAGES := ca-certificates ffmpeg fonts-dejavu-core libavcodec-dev libavfilter-dev libavformat-dev libavutil-dev \
+            libebur128-dev libopus-dev libsqlite3-dev libswresample-dev libswscale-dev pkg-config sqlite3
+BIN := .build/release
+
+.PHONY: help install build demo test bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+install: ## the Debian packages that are missing (as root, or through sudo)
+	@missing=""; for p in $(PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  as_root=""; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	  echo "installing:$$missing"; \
+	  $$as_root apt-get update -qq; \
+	  DEBIAN_FRONTEND=noninteractive $$as_root apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@command -v swift >/dev/null || { echo "no Swift toolchain: install Swift 6.3 from https://www.swift.org/install/linux/"; exit 1; }
+
+build: install ## .build/release/mitschnitt and mitschnitt-stage
+	@swift build -c release --product mitschnitt
+	@swift build -c release --product mitschnitt-stage
+
+demo: build ## the main job on Fixtures, end to end, with every promise measured
+	@$(BIN)/mitschnitt demo
+
+test: install ## every test
+	@swift build --build-tests
+	@SWIFT_BACKTRACE=enable=no swift test --skip-build
+
+bench: build ## figures beside the peers'
+	@swift build -c release --product mitschnitt-bench
+	@$(BIN)/mitschnitt-bench
+
+clean: ## remove what was built
+	@rm -rf .build

@@ -1,0 +1,74 @@
+import Consent
+import Media
+
+// The bodies of requests. JSON keys are the snake_case of the property names; unknown keys are refused at the edge.
+
+public struct TokenRequest: Codable, Sendable {
+    public var role: Principal.Role
+    /// Days until it expires; 1...365, default 90.
+    public var days: Int?
+}
+
+public struct MeetingRequest: Codable, Sendable {
+    /// Kept sealed from logs and file names: a topic is health data. At most 200 characters.
+    public var title: String?
+}
+
+public struct InvitationRequest: Codable, Sendable {
+    /// The label shown in the picture; 1 to 200 characters.
+    public var name: String
+    /// Declared by the moderator; then a guardian's consent is needed.
+    public var minor: Bool?
+}
+
+public struct RecordingRequest: Codable, Sendable {
+    /// A pipeline's name under `Pipelines`, without `.yaml`; default `meeting`.
+    public var pipeline: String?
+    /// IP addresses that may send; nothing or empty: any.
+    public var sources: [String]?
+    /// At most 200.
+    public var streams: [StreamRequest]
+    /// Days until the recording expires; never later than the retention class allows.
+    public var retentionDays: Int?
+}
+
+public struct StreamRequest: Codable, Sendable {
+    /// Whose media it is. A mixed source names several and needs everybody's consent.
+    public var participants: [ParticipantID]
+    public var kind: MediaKind
+    /// One m-line (RFC 8866); its port is replaced by the one in the answer.
+    public var sdp: String
+}
+
+public enum RecordingCommand: String, Codable, Sendable, CaseIterable {
+    case pause, resume, stop
+    /// Lets participants download what everybody in it agreed to share.
+    case release
+    /// Ends its life now: keys, then files, then the receipt.
+    case erase
+}
+
+public enum Language: String, Codable, Sendable, CaseIterable { case de, en }
+
+public struct ConsentRequest: Codable, Sendable {
+    public enum Decision: String, Codable, Sendable, CaseIterable { case given, refused, withdrawn }
+    public var decision: Decision
+    /// Of whom; only for platforms and moderators, who can refuse or withdraw for somebody and never give.
+    public var participant: ParticipantID?
+    /// Default: audio and video.
+    public var modalities: [Modality]?
+    /// Default: share-with-participants and minutes. Publication is its own later act.
+    public var purposes: [Purpose]?
+    /// Hash of the notice that was shown; required for `given`.
+    public var notice: String?
+    public var language: Language?
+    /// With `withdrawn`: also destroy what was recorded of this person. Default true.
+    public var erase: Bool?
+}
+
+public struct GrantRequest: Codable, Sendable {
+    /// Default share-with-participants.
+    public var purpose: Purpose?
+    /// Hours until it expires; 1...720, default 24.
+    public var hours: Int?
+}

@@ -1,0 +1,189 @@
+import Consent
+import Media
+
+// What the API answers. JSON keys are the snake_case of the property names; times are seconds since 1970 as numbers
+// (`…Wall`, `…At`), so that they compare with capture times.
+
+public struct IssuedToken: Codable, Sendable {
+    /// Shown once; only its hash is stored.
+    public var token: String
+    public var role: Principal.Role
+    public var expiresAt: Double
+}
+
+public struct ClockView: Codable, Sendable {
+    public var now: Double
+}
+
+public struct MeetingView: Codable, Sendable {
+    public var id: MeetingID
+    public var title: String?
+    public var createdAt: Double
+    public var participants: [ParticipantView]
+}
+
+public struct ParticipantView: Codable, Sendable {
+    public var id: ParticipantID
+    /// Only for the moderator and the person themself.
+    public var name: String?
+    public var minor: Bool
+}
+
+public struct InvitationView: Codable, Sendable {
+    public var participant: ParticipantView
+    /// The participant's bearer token and access code for the page; shown once.
+    public var token: String
+    public var expiresAt: Double
+}
+
+public struct RecordingView: Codable, Sendable {
+    public enum State: String, Codable, Sendable, CaseIterable {
+        case recording, paused, processing, ready, failed, expired, erased
+    }
+    public var id: RecordingID
+    public var meeting: MeetingID
+    public var state: State
+    public var pipeline: String
+    public var startedAt: Double
+    public var stoppedAt: Double?
+    /// Set from the first second.
+    public var expiresAt: Double
+    public var releasedAt: Double?
+    public var streams: [StreamView]
+    public var progress: [StageProgressView]
+    /// In words, where the state is `failed` or results have defects.
+    public var problems: [String]
+}
+
+public struct StreamView: Codable, Sendable {
+    public var id: StreamID
+    public var participants: [ParticipantID]
+    public var kind: MediaKind
+    public var codec: String
+    /// Where to send; nil once stopped.
+    public var endpoint: EndpointView?
+    /// Whether media passes the gate at this moment: this is what "being recorded" means.
+    public var recording: Bool
+    public var packets: Int
+    public var droppedByGate: Int
+    public var strangers: Int
+    public var malformed: Int
+    public var kernelDrops: Int
+    public var lastPacketAt: Double?
+    /// After processing: complete, or what is missing.
+    public var verdict: VerdictView?
+}
+
+public struct EndpointView: Codable, Sendable {
+    public var address: String
+    public var rtpPort: Int
+    public var rtcpPort: Int
+}
+
+public struct VerdictView: Codable, Sendable {
+    /// `complete`, `defects`, `empty`, `unsupported`.
+    public var summary: String
+    public var packets: Int
+    public var lost: Int
+    public var duplicates: Int
+    public var startWall: Double?
+    public var endWall: Double?
+    /// How RTP time was related to wall time, and its scatter.
+    public var clock: String?
+    public var driftPpm: Double?
+    public var longestKeyFrameGapMs: Double?
+    public var details: [String]
+}
+
+public struct StageProgressView: Codable, Sendable {
+    /// The stage's name in the pipeline, with the participant where it runs per track.
+    public var stage: String
+    public var state: String
+    /// 0...1
+    public var progress: Double
+    public var attempts: Int
+    public var error: String?
+}
+
+public struct NoticeView: Codable, Sendable {
+    public var hash: String
+    public var version: String
+    public var language: Language
+    public var text: String
+}
+
+public struct ConsentView: Codable, Sendable {
+    public struct Person: Codable, Sendable {
+        public var participant: ParticipantID
+        public var name: String?
+        /// `undecided`, `given`, `refused`, `withdrawn`.
+        public var decision: String
+        public var modalities: [Modality]
+        public var purposes: [Purpose]
+        public var decidedAt: Double?
+        /// Whether any stream of this person passes the gate now.
+        public var recorded: Bool
+    }
+    public var recording: RecordingID
+    /// A participant sees only their own line; a moderator sees all, without purposes' history.
+    public var people: [Person]
+}
+
+public struct GrantView: Codable, Sendable {
+    /// Shown once; a bearer token for the downloads of this recording.
+    public var token: String
+    public var expiresAt: Double
+}
+
+public struct RenditionView: Codable, Sendable {
+    public var id: RenditionID
+    /// `composite`, `mix`, `waveform`, `thumbnail`, …: the stage that made it.
+    public var kind: String
+    public var container: String
+    public var mediaType: String
+    /// Participants whose media is in it.
+    public var contains: [ParticipantID]
+    /// Wall time of presentation time 0, seconds since 1970.
+    public var startWall: Double
+    /// Seconds.
+    public var duration: Double
+    public var bytes: Int
+    public var width: Int?
+    public var height: Int?
+    public var expiresAt: Double
+    public var releasedAt: Double?
+    /// Whether the asking principal may download it now, and if not, why in words.
+    public var downloadable: Bool
+    public var reason: String?
+}
+
+public struct ReceiptView: Codable, Sendable {
+    public struct Object: Codable, Sendable {
+        public var id: String
+        public var keyFingerprint: String
+        public var ciphertextSha256: String
+        public var keyDestroyedAt: Double
+        public var unlinkedAt: Double
+    }
+    public var recording: RecordingID
+    public var policy: String
+    public var trigger: String
+    public var objects: [Object]
+    public var auditEntry: Int
+    public var supervisoryAuthority: String
+}
+
+public struct TimelineView: Codable, Sendable {
+    public struct Person: Codable, Sendable {
+        public var participant: ParticipantID
+        public var name: String?
+        /// [start, end] wall times in seconds.
+        public var speech: [[Double]]
+        public var picture: [[Double]]
+        /// When the gate was open for any of their streams.
+        public var consented: [[Double]]
+    }
+    public var startWall: Double
+    public var endWall: Double
+    public var people: [Person]
+}

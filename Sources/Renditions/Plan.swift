@@ -1,0 +1,81 @@
+import Media
+
+/// A pipeline compiled for one recording: the jobs to enqueue, each after those it depends on.
+public struct Plan: Hashable, Sendable {
+    public var jobs: [PlannedJob]
+    /// Stages left out, with the reason in words.
+    public var skipped: [Skipped]
+
+    public struct Skipped: Hashable, Sendable {
+        public var stage: String
+        public var reason: String
+    }
+
+    /// Compiles `pipeline` for the tracks of a recording.
+    ///
+    /// A stage without anything to read (no picture: no composite) is left out, and so is what reads only from it.
+    public init(_ pipeline: Pipeline, tracks: [PlannedTrack]) {
+        jobs = []
+        skipped = []
+        for stage in pipeline.stages {
+            if stage.kind == .depacketize {
+                jobs += tracks.map { PlannedJob(stage: stage, track: $0.id, dependencies: []) }
+                if tracks.isEmpty { skipped.append(Skipped(stage: stage.name, reason: "nothing was recorded")) }
+                continue
+            }
+            let dependencies = jobs.filter { job in stage.inputs.contains { Self.reads($0, job, tracks) } }
+            // A composite needs a picture: the sound alone is what the mix already is.
+            let wanted = stage.kind == .compose
+                ? stage.inputs.contains { input in if case .tracks(_, let kind) = input { kind != .audio && tracks.contains { $0.kind == kind } } else { false } }
+                : !dependencies.isEmpty
+            guard wanted else {
+                skipped.append(Skipped(stage: stage.name, reason: stage.kind == .compose ? "no picture was recorded" : "there is nothing for it to read"))
+                continue
+            }
+            jobs.append(PlannedJob(stage: stage, track: nil, dependencies: dependencies.map(\.name)))
+        }
+    }
+
+    private static func reads(_ input: Pipeline.Input, _ job: PlannedJob, _ tracks: [PlannedTrack]) -> Bool {
+        guard job.stageName == input.stage else { return false }
+        switch input {
+        case .output: return true
+        case .tracks(_, let kind): return tracks.contains { $0.id == job.track && $0.kind == kind }
+        }
+    }
+}
+
+/// A track as the planner sees it.
+public struct PlannedTrack: Hashable, Sendable {
+    public var id: TrackID
+    public var kind: MediaKind
+    public init(id: TrackID, kind: MediaKind) {
+        self.id = id
+        self.kind = kind
+    }
+}
+
+/// One job of a plan; kept as the payload of the queue's job, so that a later change of the file never changes a running pipeline.
+public struct PlannedJob: Hashable, Codable, Sendable {
+    /// Unique within the plan: the stage's name, with the track for a stage that runs per track.
+    public var name: String
+    public var stageName: String
+    public var kind: StageKind
+    public var track: TrackID?
+    public var inputs: [Pipeline.Input]
+    public var outputs: [Pipeline.Output]
+    public var parameters: StageParameters
+    /// Names of the jobs that must be done before.
+    public var dependencies: [String]
+
+    init(stage: Pipeline.Stage, track: TrackID?, dependencies: [String]) {
+        name = track.map { "\(stage.name)/\($0)" } ?? stage.name
+        stageName = stage.name
+        kind = stage.kind
+        self.track = track
+        inputs = stage.inputs
+        outputs = stage.outputs
+        parameters = stage.parameters
+        self.dependencies = dependencies
+    }
+}

@@ -1,0 +1,68 @@
+import Crypto
+import Foundation
+import Glibc
+
+/// Whole reads and writes on descriptors: short counts and EINTR are gone on with.
+public enum DescriptorIO {
+    public static func write(_ bytes: [UInt8], at offset: Int, _ descriptor: Int32) throws(SealedFileError) {
+        var done = 0
+        while done < bytes.count {
+            let count = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress! + done, bytes.count - done, off_t(offset + done)) }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .system(call: "pwrite", errno: errno)
+            }
+            done += count
+        }
+    }
+
+    /// Fills `buffer` from `offset`; returns fewer bytes only at the end of the file.
+    public static func read(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int, _ descriptor: Int32) throws(SealedFileError) -> Int {
+        var done = 0
+        while done < buffer.count {
+            let count = pread(descriptor, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .system(call: "pread", errno: errno)
+            }
+            if count == 0 { break }
+            done += count
+        }
+        return done
+    }
+
+    public static func read(_ count: Int, at offset: Int, _ descriptor: Int32) throws(SealedFileError) -> [UInt8] {
+        var failure: SealedFileError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, used in
+            do throws(SealedFileError) { used = try read(UnsafeMutableRawBufferPointer(buffer), at: offset, descriptor) } catch { failure = error }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
+    public static func size(_ descriptor: Int32) throws(SealedFileError) -> Int {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw .system(call: "fstat", errno: errno) }
+        return Int(status.st_size)
+    }
+
+    /// SHA-256 of a whole file, hexadecimal.
+    public static func sha256(_ descriptor: Int32) throws(SealedFileError) -> String {
+        var hash = SHA256()
+        var offset = 0
+        while true {
+            let part = try read(1 << 20, at: offset, descriptor)
+            if part.isEmpty { return Hexadecimal.text(hash.finalize()) }
+            hash.update(data: part)
+            offset += part.count
+        }
+    }
+
+    /// Makes a file's or a rename's entry in `directory` durable.
+    public static func syncDirectory(_ directory: String) throws(SealedFileError) {
+        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .system(call: "open", errno: errno) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw .system(call: "fsync", errno: errno) }
+    }
+}

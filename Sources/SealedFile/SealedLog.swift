@@ -1,0 +1,96 @@
+import Foundation
+
+/// Seals the blocks of a framed log: an append-only file whose valid prefix survives a crash (packet log segments, manifests).
+///
+/// Same header, keys and nonces as the seekable format, with log2(chunk) = 0; each block is a 4-byte big-endian plaintext length (also
+/// in its associated data), ciphertext and tag. The closing block carries the last flag, so a log that was cut is told from one that
+/// was closed. A counter is never resumed: whoever goes on after a crash starts a new file with a new salt.
+public struct SealedLogSealer: Sendable {
+    /// Plaintext bytes of one block.
+    public static let blockBytesMax = 1 << 16
+    /// What a block costs beyond its plaintext.
+    public static let overheadBytes = 4 + SealedHeader.tagBytes
+
+    public let header: [UInt8]
+    private let cipher: ChunkCipher
+    private var index = 0
+    private var isClosed = false
+
+    public init(key: DataKey, context: SealedContext, suite: CipherSuite = .aes256GCM) {
+        let made = SealedHeader.make(key: key, context: context, suite: suite, isFramed: true)
+        (header, cipher) = (made.header.bytes, made.cipher)
+    }
+
+    /// Appends one sealed block to `output`. The block has at most ``blockBytesMax`` bytes; after `isLast` no more may follow.
+    public mutating func seal(_ block: UnsafeRawBufferPointer, isLast: Bool, into output: inout [UInt8]) {
+        precondition(!isClosed && block.count <= Self.blockBytesMax)
+        let length = UInt32(block.count)
+        withUnsafeBytes(of: length.bigEndian) { output.append(contentsOf: $0) }
+        cipher.seal(block, index: index, isLast: isLast, length: length, into: &output)
+        index += 1
+        isClosed = isLast
+    }
+}
+
+/// Opens the blocks of a framed log one after the other, over bytes that are fed in.
+public struct SealedLogOpener: Sendable {
+    public enum Step: Sendable {
+        case block(Data)
+        /// More bytes are needed for the next block.
+        case needsMore
+        /// The closing block was read; what follows does not belong to the log.
+        case closed(Data)
+        /// The next block does not authenticate: what came before is all there is.
+        case damaged
+    }
+
+    private let cipher: ChunkCipher
+    private var index = 0
+    private var pending: [UInt8] = []
+    private var start = 0
+    private var isOver = false
+    /// Bytes of the file up to the end of the last good block.
+    public private(set) var validBytes = SealedHeader.byteCount
+
+    public static let headerBytes = SealedHeader.byteCount
+
+    /// Takes the file's first ``headerBytes`` bytes.
+    public init(header: [UInt8], key: DataKey, context: SealedContext) throws(SealedFileError) {
+        cipher = try SealedHeader.open(header, key: key, context: context, isFramed: true)
+    }
+
+    public mutating func feed(_ bytes: some Sequence<UInt8>) {
+        if start > 0 {
+            pending.removeFirst(start)
+            start = 0
+        }
+        pending.append(contentsOf: bytes)
+    }
+
+    /// The next block, if its bytes are there.
+    public mutating func next() -> Step {
+        guard !isOver else { return .damaged }
+        guard pending.count - start >= 4 else { return .needsMore }
+        let length = pending[start..<start + 4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        guard length <= SealedLogSealer.blockBytesMax else {
+            isOver = true
+            return .damaged
+        }
+        let whole = Int(length) + SealedLogSealer.overheadBytes
+        guard pending.count - start >= whole else { return .needsMore }
+        let opened: (Data, Bool)? = pending.withUnsafeBytes { all in
+            let sealed = UnsafeRawBufferPointer(rebasing: all[start + 4..<start + whole])
+            if let block = cipher.open(sealed, index: index, isLast: false, length: length) { return (block, false) }
+            return cipher.open(sealed, index: index, isLast: true, length: length).map { ($0, true) }
+        }
+        guard let (block, isLast) = opened else {
+            isOver = true
+            return .damaged
+        }
+        start += whole
+        validBytes += whole
+        index += 1
+        isOver = isLast
+        return isLast ? .closed(block) : .block(block)
+    }
+}

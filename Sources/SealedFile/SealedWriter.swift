@@ -1,0 +1,103 @@
+import Crypto
+import Foundation
+import Glibc
+
+/// Writes a seekable sealed file: 64 KiB chunks, each sealed exactly once, the last one flagged.
+///
+/// The first `windowBytes` stay in memory until ``finish()``, so that a muxer may patch its head (an MP4's moov, a Matroska's sizes);
+/// everything after is append-only. The file cannot be opened before `finish()`. All calls block; use from one thread.
+public final class SealedWriter {
+    private let descriptor: Int32
+    private let cipher: ChunkCipher
+    private let header: SealedHeader
+    /// Plaintext of the first chunks, patchable.
+    private var window: [UInt8] = []
+    private let windowBytes: Int
+    /// Plaintext after the window that is not sealed yet: at most one chunk, held back because the last one is flagged.
+    private var tail: [UInt8] = []
+    /// Index of the next chunk after the window.
+    private var nextChunk: Int
+    /// Plaintext bytes appended so far.
+    public private(set) var position = 0
+    private var isFinished = false
+
+    /// Takes an empty file, open for reading and writing, which stays the caller's to close.
+    public init(descriptor: Int32, key: DataKey, context: SealedContext, windowBytes: Int = 0, suite: CipherSuite = .aes256GCM) throws(SealedFileError) {
+        self.descriptor = descriptor
+        (header, cipher) = SealedHeader.make(key: key, context: context, suite: suite, isFramed: false)
+        self.windowBytes = (windowBytes + SealedHeader.chunkBytes - 1) / SealedHeader.chunkBytes * SealedHeader.chunkBytes
+        nextChunk = self.windowBytes / SealedHeader.chunkBytes
+        tail.reserveCapacity(SealedHeader.chunkBytes)
+        try DescriptorIO.write(header.bytes, at: 0, descriptor)
+    }
+
+    public func append(_ bytes: UnsafeRawBufferPointer) throws(SealedFileError) {
+        precondition(!isFinished, "append after finish")
+        var rest = bytes[...]
+        if window.count < windowBytes {
+            let part = rest.prefix(windowBytes - window.count)
+            window.append(contentsOf: part)
+            rest = rest.dropFirst(part.count)
+        }
+        while !rest.isEmpty {
+            if tail.count == SealedHeader.chunkBytes { try sealTail(isLast: false) }
+            let part = rest.prefix(SealedHeader.chunkBytes - tail.count)
+            tail.append(contentsOf: part)
+            rest = rest.dropFirst(part.count)
+        }
+        position += bytes.count
+    }
+
+    public func append(_ bytes: [UInt8]) throws(SealedFileError) {
+        var failure: SealedFileError?
+        bytes.withUnsafeBytes { buffer in
+            do throws(SealedFileError) { try append(buffer) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Replaces bytes that were appended and still lie in the window. Throws `.alreadySealed` outside of it.
+    public func overwrite(at offset: Int, _ bytes: UnsafeRawBufferPointer) throws(SealedFileError) {
+        guard offset >= 0, offset + bytes.count <= window.count else { throw .alreadySealed(offset: offset) }
+        window.replaceSubrange(offset..<offset + bytes.count, with: bytes)
+    }
+
+    /// Seals the window and the last chunk, and syncs the file.
+    public func finish() throws(SealedFileError) -> SealedDigest {
+        precondition(!isFinished, "finish twice")
+        isFinished = true
+        if position == 0 { nextChunk = 0 }  // an empty file is one empty last chunk
+        let windowIsAll = tail.isEmpty && nextChunk == windowBytes / SealedHeader.chunkBytes && !window.isEmpty
+        var offset = 0
+        while offset < window.count {
+            let end = min(offset + SealedHeader.chunkBytes, window.count)
+            let isLast = windowIsAll && end == window.count
+            try seal(window[offset..<end], index: offset / SealedHeader.chunkBytes, isLast: isLast)
+            offset = end
+        }
+        if !windowIsAll { try sealTail(isLast: true) }
+        guard fsync(descriptor) == 0 else { throw .system(call: "fsync", errno: errno) }
+        return SealedDigest(plaintextBytes: position, ciphertextSHA256: try DescriptorIO.sha256(descriptor))
+    }
+
+    private func sealTail(isLast: Bool) throws(SealedFileError) {
+        try seal(tail[...], index: nextChunk, isLast: isLast)
+        nextChunk += 1
+        tail.removeAll(keepingCapacity: true)
+    }
+
+    private func seal(_ plaintext: ArraySlice<UInt8>, index: Int, isLast: Bool) throws(SealedFileError) {
+        guard index < 1 << 40 else { throw .tooLong }
+        var sealed: [UInt8] = []
+        sealed.reserveCapacity(plaintext.count + SealedHeader.tagBytes)
+        plaintext.withUnsafeBytes { cipher.seal($0, index: index, isLast: isLast, into: &sealed) }
+        try DescriptorIO.write(sealed, at: SealedHeader.byteCount + index * (SealedHeader.chunkBytes + SealedHeader.tagBytes), descriptor)
+    }
+}
+
+/// What a finished sealed file is, for the catalog and the receipt.
+public struct SealedDigest: Hashable, Sendable {
+    public var plaintextBytes: Int
+    /// Of the whole file on disk, hexadecimal.
+    public var ciphertextSHA256: String
+}

@@ -1,0 +1,58 @@
+import Foundation
+import Glibc
+
+/// A child process of the demo or the benchmark: another `mitschnitt`, or a peer.
+final class Child {
+    private let process = Process()
+    private let output = Pipe()
+
+    /// Starts `executable`; its standard output can be read line by line, its standard error goes to `log` or ours.
+    init(_ executable: String, _ arguments: [String], log: URL? = nil) throws {
+        process.executableURL = URL(filePath: executable)
+        process.arguments = arguments
+        process.standardOutput = output
+        process.standardInput = FileHandle.nullDevice
+        if let log {
+            FileManager.default.createFile(atPath: log.path, contents: nil)
+            process.standardError = try FileHandle(forWritingTo: log)
+        }
+        try process.run()
+    }
+
+    var processIdentifier: Int32 { process.processIdentifier }
+    var isRunning: Bool { process.isRunning }
+
+    /// The next line of standard output; nil at its end. Blocks.
+    func readLine() -> String? {
+        var line: [UInt8] = []
+        var byte: UInt8 = 0
+        while read(output.fileHandleForReading.fileDescriptor, &byte, 1) == 1 {
+            if byte == UInt8(ascii: "\n") { return String(decoding: line, as: UTF8.self) }
+            line.append(byte)
+            if line.count >= 1 << 20 { break }
+        }
+        return line.isEmpty ? nil : String(decoding: line, as: UTF8.self)
+    }
+
+    /// Asks the child to stop and waits for it. Blocks.
+    @discardableResult
+    func stop(_ signal: Int32 = SIGTERM) -> Int32 {
+        if process.isRunning { kill(process.processIdentifier, signal) }
+        return wait()
+    }
+
+    /// Waits for the end; the exit status. Blocks.
+    @discardableResult
+    func wait() -> Int32 {
+        process.waitUntilExit()
+        return process.terminationStatus
+    }
+}
+
+/// Where this program and its companions lie.
+enum Companion {
+    static var executable: String { (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0] }  // always there on Linux
+
+    /// `mitschnitt-stage` beside this program.
+    static var stage: String { URL(filePath: executable).deletingLastPathComponent().appending(path: "mitschnitt-stage").path }
+}

@@ -1,0 +1,39 @@
+import ArgumentParser
+import CLinux
+
+/// The program people run; it links no codec.
+@main
+struct Mitschnitt: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mitschnitt",
+        abstract: "Record online meetings with everybody's consent, and give out what was agreed for as long as it was agreed.",
+        discussion: """
+            A new machine: `mitschnitt doctor` says what is missing. The whole job in two minutes: `mitschnitt demo`.
+            A server: `mitschnitt serve --data /var/lib/mitschnitt`. Captures to files, without a server: `mitschnitt render`.
+            """,
+        version: "0.1.0",
+        subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, PipelineCommand.self, ExportCommand.self, DoctorCommand.self])
+
+    static func main() async {
+        // Keys and media pass through this process: no core dump, no ptrace by others of the same user.
+        _ = clinux_protect_memory()
+        do {
+            var command = try parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            exit(withError: error)
+        }
+    }
+}
+
+/// An error for a person: what, where and what to do, on lines of their own.
+struct CommandError: Error, CustomStringConvertible {
+    var what: String
+    var hint: String?
+
+    var description: String { hint.map { "\(what)\n  \($0)" } ?? what }
+}

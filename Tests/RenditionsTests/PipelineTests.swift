@@ -1,0 +1,100 @@
+import Foundation
+import Media
+import Renditions
+import Testing
+
+@Suite("Pipeline files")
+struct PipelineTests {
+    /// The pipelines that ship, found from this file so that the tests run from any folder.
+    static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        .appending(path: "Pipelines")
+
+    static var shipped: [URL] {
+        let all = (try? FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)) ?? []  // none: the next test fails
+        return all.filter { $0.pathExtension == "yaml" }.sorted { $0.path < $1.path }
+    }
+
+    static let tracks = [PlannedTrack(id: TrackID(rawValue: "a-audio")!, kind: .audio), PlannedTrack(id: TrackID(rawValue: "a-video")!, kind: .video)]
+
+    @Test("there are pipelines to test")
+    func shippedExist() { #expect(Self.shipped.map(\.lastPathComponent).contains("meeting.yaml")) }
+
+    @Test("every shipped pipeline plans for sound and picture, for sound alone, and for nothing", arguments: shipped)
+    func plans(file: URL) throws {
+        let pipeline = try Pipeline(parsing: String(contentsOf: file, encoding: .utf8))
+        #expect(pipeline.name == file.deletingPathExtension().lastPathComponent)
+        for tracks in [Self.tracks, Array(Self.tracks.prefix(1)), []] {
+            let plan = Plan(pipeline, tracks: tracks)
+            var seen: Set<String> = []
+            for job in plan.jobs {
+                #expect(seen.isSuperset(of: job.dependencies), "\(job.name) comes before what it reads")
+                #expect(seen.insert(job.name).inserted, "\(job.name) twice")
+            }
+            #expect(plan.jobs.isEmpty == tracks.isEmpty)
+        }
+    }
+
+    @Test("a meeting becomes a job per track, then the mix, the composite, the waveform and the still picture")
+    func meeting() throws {
+        let pipeline = try Pipeline(parsing: String(contentsOf: Self.folder.appending(path: "meeting.yaml"), encoding: .utf8))
+        let plan = Plan(pipeline, tracks: Self.tracks)
+        #expect(plan.skipped.isEmpty)
+        #expect(plan.jobs.map(\.name) == ["tracks/a-audio", "tracks/a-video", "mix", "composite", "waveform", "thumbnail"])
+        #expect(plan.jobs.map(\.dependencies) == [[], [], ["tracks/a-audio"], ["tracks/a-video", "mix"], ["mix"], ["composite"]])
+    }
+
+    @Test("without a picture there is no composite, and the plan says why")
+    func audioOnly() throws {
+        let pipeline = try Pipeline(parsing: String(contentsOf: Self.folder.appending(path: "meeting.yaml"), encoding: .utf8))
+        let plan = Plan(pipeline, tracks: Array(Self.tracks.prefix(1)))
+        #expect(plan.jobs.map(\.name) == ["tracks/a-audio", "mix", "waveform"])
+        #expect(plan.skipped == [.init(stage: "composite", reason: "no picture was recorded"), .init(stage: "thumbnail", reason: "there is nothing for it to read")])
+    }
+
+    static let faults: [(text: String, line: Int, column: Int, says: String)] = [
+        ("", 1, 1, "empty"),
+        ("name: x\nstages: [", 3, 1, "not YAML"),
+        ("name: x\nstages:\n  a: {stage: transmogrify}", 3, 14, "unknown stage 'transmogrify'"),
+        ("name: x\nstage: {}", 2, 1, "unknown key 'stage'"),
+        ("name: x\nstages:\n  t: {stage: depacketize, inputs: [x.y]}", 3, 35, "takes no inputs"),
+        ("name: x\nstages:\n  m: {stage: mix, inputs: [t.audio], outputs: {s: mp4}}", 3, 6, "which is no depacketize stage"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, inputs: [t.audio], outputs: {s: avi}}", 4, 51, "cannot write 'avi'"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, inputs: [t.audio], outputs: {s: mp4}, parameters: {channels: 3}}", 4, 80, "3 is out of range"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, inputs: [t.audio], outputs: {s: mp4}, parameters: {volume: 3}}", 4, 70, "unknown key 'volume'"),
+        ("name: x\nstages:\n  w: {stage: waveform, inputs: [w.p], outputs: {p: json}}", 3, 6, "in a circle"),
+        ("name: x\npurpose: fun\nstages: {}", 2, 10, "unknown purpose 'fun'"),
+        ("name: x\nstages: {}", 2, 9, "0 stages"),
+    ]
+
+    @Test("a fault is named with its line and column", arguments: faults)
+    func fault(text: String, line: Int, column: Int, says: String) {
+        let error = #expect(throws: PipelineError.self) { try Pipeline(parsing: text) }
+        #expect(error?.line == line)
+        #expect(error?.column == column)
+        #expect(error?.what.contains(says) == true, "\(error?.what ?? "no error")")
+    }
+
+    @Test("the explanation shows the line with a caret below the fault")
+    func explained() {
+        let error = PipelineError(line: 2, column: 3, what: "wrong", hint: "do this")
+        #expect(error.explained(file: "p.yaml", text: "a: 1\nb: 2") == "p.yaml:2:3: wrong\n  b: 2\n    ^\n  do this")
+    }
+
+    @Test("any mutilation of a pipeline file gives a pipeline or a PipelineError, never a crash", arguments: 0..<300 as Range<UInt64>)
+    func mutilated(seed: UInt64) throws {
+        var text = Array(try String(contentsOf: Self.folder.appending(path: "meeting.yaml"), encoding: .utf8).utf8)
+        var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
+        for _ in 0..<(1 + seed % 6) {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            let at = Int(state % UInt64(text.count))
+            switch state >> 60 {
+            case 0..<5: text[at] = UInt8(truncatingIfNeeded: state >> 8)
+            case 5..<10: text.remove(at: at)
+            default: text.insert(UInt8(ascii: "{[:,'\"\n-".unicodeScalars.map { $0 }[Int(state >> 8 & 7)]), at: at)
+            }
+        }
+        do { _ = try Pipeline(parsing: String(decoding: text, as: UTF8.self)) } catch { _ = error as PipelineError }
+    }
+}
