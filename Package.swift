@@ -37,6 +37,9 @@ let configuration = Target.Dependency.product(name: "Configuration", package: "s
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioFoundation = Target.Dependency.product(name: "NIOFoundationCompat", package: "swift-nio")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 
 let package = Package(
@@ -52,6 +55,7 @@ let package = Package(
         source("apple/swift-crypto", "4.5.2"),
         source("apple/swift-log", "1.16.2"),
         source("apple/swift-metrics", "2.13.0"),
+        source("apple/swift-nio", "2.101.2"),
         source("apple/swift-system", "1.8.1"),
         source("groue/GRDB.swift", "7.10.0"),
         source("hummingbird-project/hummingbird", "2.28.1"),
@@ -85,14 +89,15 @@ let package = Package(
         library("FFmpeg", ["CFFmpeg", "COpus", "CEBUR128"]),
         library("Stages", ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Renditions", "FFmpeg"]),
         // The use cases, and the ways to reach them.
-        library("Recorder", ["Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+        library("Recorder", ["Media", "RTP", "Depacketize", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
                              crypto, grdb, log, metrics, lifecycle]),
         library("Web", ["Media", "RTP", "Consent", "Recorder", "SealedFile", hummingbird, mustache, crypto, log, metrics],
                 resources: [.embedInCode("Resources")]),
+        library("Truth"),
         .executableTarget(name: "mitschnitt",
-                          dependencies: ["Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+                          dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log, metrics],
                           swiftSettings: settings),
-        .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages"], swiftSettings: settings),
+        .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages", "Renditions", "FFmpeg", "CLinux"], swiftSettings: settings),
     ]
 )

@@ -1,1 +1,54 @@
-// placeholder
+import Foundation
+import GRDB
+
+/// The catalog: meetings, people, recordings, consents, renditions, jobs and the audit log, in one SQLite database.
+///
+/// Constraints live in the schema. `synchronous` is FULL, so what was answered is on the disk; erased values are overwritten
+/// (`secure_delete`). Calls run on GRDB's own threads, never on the cooperative pool.
+public final class Catalog: Sendable {
+    private let pool: DatabasePool
+
+    public init(path: String) throws {
+        var configuration = Configuration()
+        configuration.foreignKeysEnabled = true
+        configuration.busyMode = .timeout(5)
+        configuration.label = "catalog"
+        configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON") }
+        pool = try DatabasePool(path: path, configuration: configuration)
+        // GRDB sets NORMAL for WAL after `prepareDatabase`.
+        try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+        try CatalogSchema.migrator.migrate(pool)
+        try assertDurability()
+    }
+
+    public struct NotDurable: Error, CustomStringConvertible {
+        public var description: String
+    }
+
+    /// Checks at boot that the database really promises what we promise.
+    public func assertDurability() throws {
+        let settings = try durability()
+        guard settings == ["journal_mode": "wal", "synchronous": "2", "secure_delete": "1", "foreign_keys": "1"] else {
+            throw NotDurable(description: "the catalog's settings are \(settings.sorted { $0.key < $1.key }), not WAL, FULL, secure_delete and foreign_keys")
+        }
+    }
+
+    public func durability() throws -> [String: String] {
+        try pool.writeWithoutTransaction { db in
+            var found: [String: String] = [:]
+            for name in ["journal_mode", "synchronous", "secure_delete", "foreign_keys"] { found[name] = try String.fetchOne(db, sql: "PRAGMA \(name)") }
+            return found
+        }
+    }
+
+    /// Reads one consistent state.
+    public func read<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.read(body) }
+
+    /// One transaction: all of it, or nothing.
+    public func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.write(body) }
+
+    /// Moves the WAL into the database and empties it: after an erasure nothing of it stays there.
+    public func checkpoint() async throws { try await pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) } }
+
+    public func close() throws { try pool.close() }
+}

@@ -7,11 +7,20 @@ public struct TokenRequest: Codable, Sendable {
     public var role: Principal.Role
     /// Days until it expires; 1...365, default 90.
     public var days: Int?
+
+    public init(role: Principal.Role, days: Int? = nil) {
+        self.role = role
+        self.days = days
+    }
 }
 
 public struct MeetingRequest: Codable, Sendable {
     /// Kept sealed from logs and file names: a topic is health data. At most 200 characters.
     public var title: String?
+
+    public init(title: String? = nil) {
+        self.title = title
+    }
 }
 
 public struct InvitationRequest: Codable, Sendable {
@@ -19,6 +28,11 @@ public struct InvitationRequest: Codable, Sendable {
     public var name: String
     /// Declared by the moderator; then a guardian's consent is needed.
     public var minor: Bool?
+
+    public init(name: String, minor: Bool? = nil) {
+        self.name = name
+        self.minor = minor
+    }
 }
 
 public struct RecordingRequest: Codable, Sendable {
@@ -30,6 +44,13 @@ public struct RecordingRequest: Codable, Sendable {
     public var streams: [StreamRequest]
     /// Days until the recording expires; never later than the retention class allows.
     public var retentionDays: Int?
+
+    public init(pipeline: String? = nil, sources: [String]? = nil, streams: [StreamRequest], retentionDays: Int? = nil) {
+        self.pipeline = pipeline
+        self.sources = sources
+        self.streams = streams
+        self.retentionDays = retentionDays
+    }
 }
 
 public struct StreamRequest: Codable, Sendable {
@@ -38,6 +59,12 @@ public struct StreamRequest: Codable, Sendable {
     public var kind: MediaKind
     /// One m-line (RFC 8866); its port is replaced by the one in the answer.
     public var sdp: String
+
+    public init(participants: [ParticipantID], kind: MediaKind, sdp: String) {
+        self.participants = participants
+        self.kind = kind
+        self.sdp = sdp
+    }
 }
 
 public enum RecordingCommand: String, Codable, Sendable, CaseIterable {
@@ -64,6 +91,17 @@ public struct ConsentRequest: Codable, Sendable {
     public var language: Language?
     /// With `withdrawn`: also destroy what was recorded of this person. Default true.
     public var erase: Bool?
+
+    public init(decision: Decision, participant: ParticipantID? = nil, modalities: [Modality]? = nil, purposes: [Purpose]? = nil, notice: String? = nil,
+                language: Language? = nil, erase: Bool? = nil) {
+        self.decision = decision
+        self.participant = participant
+        self.modalities = modalities
+        self.purposes = purposes
+        self.notice = notice
+        self.language = language
+        self.erase = erase
+    }
 }
 
 public struct GrantRequest: Codable, Sendable {
@@ -71,4 +109,9 @@ public struct GrantRequest: Codable, Sendable {
     public var purpose: Purpose?
     /// Hours until it expires; 1...720, default 24.
     public var hours: Int?
+
+    public init(purpose: Purpose? = nil, hours: Int? = nil) {
+        self.purpose = purpose
+        self.hours = hours
+    }
 }

@@ -36,6 +36,9 @@ public enum StageKind: String, Codable, Sendable, CaseIterable {
     case waveform
     /// A composite to one still picture (JPEG).
     case thumbnail
+
+    /// What people call the result: the `kind` of a rendition in the API and in `result.json`.
+    public var renditionKind: String { self == .compose ? "composite" : rawValue }
 }
 
 /// A half-open stretch of wall time.

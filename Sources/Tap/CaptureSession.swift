@@ -12,6 +12,12 @@ public struct TapEndpoint: Hashable, Sendable {
     public var address: String
     public var rtpPort: UInt16
     public var rtcpPort: UInt16
+
+    public init(address: String, rtpPort: UInt16, rtcpPort: UInt16) {
+        self.address = address
+        self.rtpPort = rtpPort
+        self.rtcpPort = rtcpPort
+    }
 }
 
 /// Why a tap could not be opened.
@@ -31,6 +37,8 @@ public struct TapOptions: Sendable {
     public var receiveBufferBytes = 8 << 20
     /// Addresses that may send; empty: any.
     public var allowedSources: [String] = []
+    /// Ports that streams had before a restart.
+    public var fixedPorts: [StreamID: TapEndpoint] = [:]
     public init() {}
 }
 
@@ -92,7 +100,7 @@ public final class CaptureSession: Sendable {
                 continue
             }
             do throws(TapError) {
-                let pair = try Self.bind(muxed: stream.media.isRTCPMuxed, options)
+                let pair = if let before = options.fixedPorts[stream.id] { try Self.bind(again: before, options) } else { try Self.bind(muxed: stream.media.isRTCPMuxed, options) }
                 sockets += pair
                 ports.append((pair[0].port, pair[pair.count - 1].port))
                 pairs[key] = ports[ports.count - 1]
@@ -125,6 +133,20 @@ public final class CaptureSession: Sendable {
         let thread = Thread { body(self) }
         thread.name = name
         thread.start()
+    }
+
+    private static func bind(again endpoint: TapEndpoint, _ options: TapOptions) throws(TapError) -> [Socket] {
+        var sockets: [Socket] = []
+        for port in endpoint.rtpPort == endpoint.rtcpPort ? [endpoint.rtpPort] : [endpoint.rtpPort, endpoint.rtcpPort] {
+            let descriptor = clinux_udp_bind(endpoint.address, port, Int32(clamping: options.receiveBufferBytes))
+            guard descriptor >= 0 else {
+                let why = String(cString: strerror(errno))
+                for socket in sockets { close(socket.descriptor) }
+                throw TapError(what: "UDP port \(port) at \(endpoint.address) cannot be used again: \(why)", hint: "free it and restart, or stop the recording")
+            }
+            sockets.append(Socket(descriptor: descriptor, port: port))
+        }
+        return sockets
     }
 
     /// An even RTP port and the next one for RTCP (RFC 3550 section 11), or one for both.
@@ -173,6 +195,11 @@ public final class CaptureSession: Sendable {
             guard shared.core.setGate(isOpen, stream: place, at: time) else { return }
             if isOpen, streams[place].identity.kind != .audio { shared.requests[place].begin(at: time) }
         }
+    }
+
+    /// Closes every gate: consents cannot be read at the moment.
+    public func closeAllGates(at time: WallTime) {
+        shared.withLock { shared in for place in streams.indices { _ = shared.core.setGate(false, stream: place, at: time) } }
     }
 
     public func setPaused(_ paused: Bool, at time: WallTime) {

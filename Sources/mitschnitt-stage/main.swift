@@ -1,1 +1,35 @@
-print(1)
+import CLinux
+import Foundation
+import FFmpeg
+import Glibc
+import Renditions
+import Stages
+
+// One media stage: one process, one job. The order, the descriptors and the keys come over standard input, which is a socket; progress
+// and the result go back over it. Exit status: 0 answered (the answer may be a failure), 1 nobody to answer to, 2 not confined.
+
+/// Memory that a stage may map: pictures, encoder look-ahead and the head of a day's MP4 fit many times.
+let addressSpaceBytes: UInt = 6 << 30
+
+signal(SIGPIPE, SIG_IGN)
+guard clinux_confine_stage(addressSpaceBytes) == 0 else {
+    FileHandle.standardError.write(Data("mitschnitt-stage cannot limit itself: errno \(errno)\n".utf8))
+    exit(2)
+}
+FFmpegLibrary.quiet()
+let channel = StageChannel(socket: STDIN_FILENO)
+do {
+    guard let (order, descriptors) = try channel.receiveOrder() else { exit(1) }
+    // A parent that is gone is noticed when progress cannot be told: then there is nothing left to do.
+    let result = Result { try StageRun.run(order, descriptors: descriptors) { share in
+        do { try channel.send(.progress(share)) } catch { exit(1) }
+    } }
+    switch result {
+    case .success(let result): try channel.send(.result(result))
+    case .failure(let failure as StageFailure): try channel.send(.failure(failure))
+    case .failure(let error): try channel.send(.failure(StageFailure(code: .library, what: "\(error)")))
+    }
+} catch {
+    FileHandle.standardError.write(Data("mitschnitt-stage: \(error)\n".utf8))
+    exit(1)
+}

@@ -1,8 +1,11 @@
 import Foundation
 import Glibc
 
-/// A child process of the demo or the benchmark: another `mitschnitt`, or a peer.
-final class Child {
+/// A child process of the demo: another `mitschnitt`.
+///
+/// Proof of `@unchecked`: started once in `init`; its output is read by one thread only, and Foundation's `Process` may be asked to end,
+/// and waited for, from any.
+final class Child: @unchecked Sendable {
     private let process = Process()
     private let output = Pipe()
 
@@ -13,7 +16,7 @@ final class Child {
         process.standardOutput = output
         process.standardInput = FileHandle.nullDevice
         if let log {
-            FileManager.default.createFile(atPath: log.path, contents: nil)
+            guard FileManager.default.createFile(atPath: log.path, contents: nil) else { throw CommandError(what: "\(log.path) cannot be written") }
             process.standardError = try FileHandle(forWritingTo: log)
         }
         try process.run()

@@ -2,7 +2,9 @@ import ArgumentParser
 import AsyncHTTPClient
 import Foundation
 import Media
+import NIOHTTP1
 import Recorder
+import Renditions
 import Truth
 
 /// The main job, end to end, on captured traffic of a real conference.
@@ -142,9 +144,8 @@ final class Demo {
         let board = ProgressBoard(names: conferences.map(\.title))
         return try await withThrowingTaskGroup(of: (Int, Double).self) { group in
             for (place, (conference, child)) in running.enumerated() {
-                nonisolated(unsafe) let child = child  // used by this one thread until it ends
                 group.addTask {
-                    try await BlockingRead.run {
+                    try await BlockingWork.onThread(named: "replay-\(place)") {
                         var shift = 0.0
                         while let line = child.readLine() {
                             let words = line.split(separator: " ")
@@ -186,7 +187,7 @@ final class Demo {
         let holder = anna.acting(with: grant.token)
         let renditions: [RenditionView] = try await holder.get("/v1/recordings/\(conference.recording.id)/renditions")
         var files: [(RenditionView, URL)] = []
-        for rendition in renditions where everyKind || rendition.kind == "compose" {
+        for rendition in renditions where everyKind || rendition.kind == "composite" {
             let path = "/v1/renditions/\(rendition.id)/content"
             let head = try await holder.raw(.HEAD, path)
             let half = rendition.bytes / 2
@@ -213,7 +214,7 @@ final class Demo {
     }
 
     private func measure(_ conference: DemoConference, _ done: RecordingView, _ files: [(view: RenditionView, file: URL)], shift: Double) async throws {
-        guard let composite = files.first(where: { $0.view.kind == "compose" }) else {
+        guard let composite = files.first(where: { $0.view.kind == "composite" }) else {
             check(false, "there is a composite", "none")
             return
         }

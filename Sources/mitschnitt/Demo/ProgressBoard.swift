@@ -1,4 +1,3 @@
-import Dispatch
 import Synchronization
 
 /// Bars of several things at once, set from several threads.
@@ -12,15 +11,6 @@ final class ProgressBoard: Sendable {
             rows[place].share = share
             rows[place].note = note
             Terminal.shared.bars(rows)
-        }
-    }
-}
-
-/// Blocking reads of a child's output, away from the cooperative pool.
-enum BlockingRead {
-    static func run<Value: Sendable>(_ body: sending @escaping () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async { continuation.resume(with: Result { try body() }) }
         }
     }
 }

@@ -1,0 +1,160 @@
+import GRDB
+import JobQueue
+
+/// The catalog's tables. A migration that was shipped is never edited.
+enum CatalogSchema {
+    static var migrator: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("001 meetings, recordings, consent, renditions, jobs, audit") { db in
+            try db.execute(sql: people)
+            try db.execute(sql: recordings)
+            try db.execute(sql: evidence)
+            try JobStore.createTables(db)
+        }
+        return migrator
+    }
+
+    private static let people = """
+        CREATE TABLE meeting (
+          id TEXT NOT NULL PRIMARY KEY,
+          title TEXT CHECK (length(title) <= 200),
+          created_at INTEGER NOT NULL
+        );
+        CREATE TABLE participant (
+          id TEXT NOT NULL PRIMARY KEY,
+          meeting TEXT NOT NULL REFERENCES meeting (id),
+          is_minor INTEGER NOT NULL CHECK (is_minor IN (0, 1)),
+          created_at INTEGER NOT NULL
+        );
+        CREATE INDEX participant_meeting ON participant (meeting);
+        -- The link from a pseudonym to a person: erasable alone.
+        CREATE TABLE identity (
+          participant TEXT NOT NULL PRIMARY KEY REFERENCES participant (id),
+          name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 200)
+        );
+        CREATE TABLE access_token (
+          hash TEXT NOT NULL PRIMARY KEY CHECK (length(hash) = 64),
+          role TEXT NOT NULL CHECK (role IN ('operator','moderator','participant','platform','grant')),
+          subject TEXT NOT NULL,
+          participant TEXT REFERENCES participant (id),
+          meeting TEXT REFERENCES meeting (id),
+          recording TEXT REFERENCES recording (id),
+          purpose TEXT,
+          created_at INTEGER NOT NULL,
+          expires_at INTEGER NOT NULL,
+          CHECK (role NOT IN ('participant','grant') OR (participant IS NOT NULL AND meeting IS NOT NULL)),
+          CHECK ((role = 'grant') = (recording IS NOT NULL AND purpose IS NOT NULL))
+        );
+        """
+
+    private static let recordings = """
+        CREATE TABLE recording (
+          id TEXT NOT NULL PRIMARY KEY,
+          meeting TEXT NOT NULL REFERENCES meeting (id),
+          pipeline TEXT NOT NULL,
+          state TEXT NOT NULL CHECK (state IN ('recording','paused','processing','ready','failed','expired','erased')),
+          retention_days INTEGER NOT NULL CHECK (retention_days > 0),
+          started_at INTEGER NOT NULL,
+          stopped_at INTEGER,
+          expires_at INTEGER NOT NULL CHECK (expires_at > started_at),
+          released_at INTEGER,
+          problems TEXT NOT NULL DEFAULT '[]'
+        );
+        CREATE INDEX recording_meeting ON recording (meeting);
+        CREATE INDEX recording_expiry ON recording (expires_at) WHERE state NOT IN ('erased');
+        CREATE TABLE stream (
+          id TEXT NOT NULL PRIMARY KEY,
+          recording TEXT NOT NULL REFERENCES recording (id),
+          position INTEGER NOT NULL,
+          track TEXT NOT NULL UNIQUE,
+          kind TEXT NOT NULL CHECK (kind IN ('audio','video','screen')),
+          sdp TEXT NOT NULL,
+          codec TEXT NOT NULL,
+          format TEXT NOT NULL,
+          -- Where it is sent, so that a restarted server listens at the same place again.
+          address TEXT NOT NULL, rtp_port INTEGER NOT NULL, rtcp_port INTEGER NOT NULL,
+          statistics TEXT,
+          summary TEXT,
+          verdict TEXT,
+          file TEXT,
+          bytes INTEGER,
+          sha256 TEXT,
+          UNIQUE (recording, position)
+        );
+        CREATE TABLE stream_participant (
+          stream TEXT NOT NULL REFERENCES stream (id),
+          participant TEXT NOT NULL REFERENCES participant (id),
+          PRIMARY KEY (stream, participant)
+        ) WITHOUT ROWID;
+        CREATE TABLE rendition (
+          id TEXT NOT NULL PRIMARY KEY,
+          recording TEXT NOT NULL REFERENCES recording (id),
+          stage TEXT NOT NULL,
+          kind TEXT NOT NULL,
+          output TEXT NOT NULL,
+          container TEXT NOT NULL,
+          purpose TEXT NOT NULL,
+          bytes INTEGER NOT NULL CHECK (bytes >= 0),
+          sha256 TEXT NOT NULL CHECK (length(sha256) = 64),
+          start_wall INTEGER NOT NULL,
+          duration INTEGER NOT NULL CHECK (duration >= 0),
+          width INTEGER, height INTEGER,
+          loudness REAL,
+          state TEXT NOT NULL CHECK (state IN ('ready','withdrawn','erased')),
+          created_at INTEGER NOT NULL,
+          expires_at INTEGER NOT NULL
+        );
+        CREATE INDEX rendition_recording ON rendition (recording);
+        CREATE UNIQUE INDEX rendition_current ON rendition (recording, stage, output) WHERE state = 'ready';
+        -- Whose media is in it, by modality.
+        CREATE TABLE rendition_member (
+          rendition TEXT NOT NULL REFERENCES rendition (id),
+          participant TEXT NOT NULL REFERENCES participant (id),
+          modality TEXT NOT NULL,
+          PRIMARY KEY (rendition, participant, modality)
+        ) WITHOUT ROWID;
+        """
+
+    private static let evidence = """
+        CREATE TABLE notice (
+          hash TEXT NOT NULL PRIMARY KEY CHECK (length(hash) = 64),
+          version TEXT NOT NULL,
+          language TEXT NOT NULL,
+          text TEXT NOT NULL
+        );
+        CREATE TABLE consent_event (
+          recording TEXT NOT NULL REFERENCES recording (id),
+          sequence INTEGER NOT NULL CHECK (sequence > 0),
+          participant TEXT NOT NULL REFERENCES participant (id),
+          event TEXT NOT NULL,
+          hash TEXT NOT NULL CHECK (length(hash) = 64),
+          PRIMARY KEY (recording, sequence)
+        ) WITHOUT ROWID;
+        CREATE TRIGGER consent_event_update BEFORE UPDATE ON consent_event BEGIN SELECT RAISE(ABORT, 'consent events are append-only'); END;
+        CREATE TRIGGER consent_event_delete BEFORE DELETE ON consent_event BEGIN SELECT RAISE(ABORT, 'consent events are append-only'); END;
+        CREATE TABLE download (
+          id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+          rendition TEXT NOT NULL REFERENCES rendition (id),
+          participant TEXT NOT NULL REFERENCES participant (id),
+          first INTEGER NOT NULL, bytes INTEGER NOT NULL,
+          is_whole INTEGER NOT NULL CHECK (is_whole IN (0, 1)),
+          at INTEGER NOT NULL
+        );
+        CREATE TABLE audit_event (
+          sequence INTEGER NOT NULL PRIMARY KEY CHECK (sequence > 0),
+          at INTEGER NOT NULL,
+          actor TEXT NOT NULL,
+          action TEXT NOT NULL,
+          object TEXT NOT NULL,
+          detail TEXT NOT NULL,
+          salt TEXT NOT NULL,
+          hash TEXT NOT NULL CHECK (length(hash) = 64)
+        );
+        CREATE TRIGGER audit_event_update BEFORE UPDATE ON audit_event BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+        CREATE TRIGGER audit_event_delete BEFORE DELETE ON audit_event BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+        CREATE TABLE receipt (
+          recording TEXT NOT NULL PRIMARY KEY REFERENCES recording (id),
+          receipt TEXT NOT NULL
+        );
+        """
+}

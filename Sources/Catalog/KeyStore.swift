@@ -1,0 +1,103 @@
+import Foundation
+import GRDB
+import Media
+import SealedFile
+
+/// The wrapped keys of recordings, tracks and renditions, in a file of their own, apart from the catalog and its backups.
+///
+/// root key → recording key → track and rendition keys. Destroying a row shreds what it sealed; the file is then rewritten (VACUUM) so that
+/// the wrapped bytes are nowhere in it. Rollback journal instead of WAL: nothing stays behind in a second file.
+public final class KeyStore: Sendable {
+    private let queue: DatabaseQueue
+    private let root: DataKey
+
+    public init(path: String, root: DataKey) throws {
+        self.root = root
+        var configuration = Configuration()
+        configuration.foreignKeysEnabled = true
+        configuration.busyMode = .timeout(5)
+        configuration.label = "keys"
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON; PRAGMA synchronous = EXTRA")
+        }
+        queue = try DatabaseQueue(path: path, configuration: configuration)
+        try queue.write { db in
+            try db.execute(sql: """
+                CREATE TABLE IF NOT EXISTS wrapped_key (
+                  id TEXT NOT NULL PRIMARY KEY,
+                  parent TEXT REFERENCES wrapped_key (id) ON DELETE CASCADE,
+                  wrapped BLOB NOT NULL CHECK (length(wrapped) = 60),
+                  created_at INTEGER NOT NULL
+                ) WITHOUT ROWID
+                """)
+        }
+    }
+
+    public static func recording(_ id: RecordingID) -> String { "recording:\(id)" }
+    public static func track(_ id: TrackID) -> String { "track:\(id)" }
+    public static func rendition(_ id: RenditionID) -> String { "rendition:\(id)" }
+
+    /// The key was destroyed, or never made.
+    public struct Missing: Error, CustomStringConvertible {
+        public var id: String
+        public var description: String { "the key \(id) does not exist (any more)" }
+    }
+
+    /// Makes a recording's key and those of its tracks, in one transaction.
+    public func create(recording: RecordingID, tracks: [TrackID], now: WallTime) async throws {
+        let root = root
+        try await queue.write { db in
+            let key = DataKey.random()
+            try Self.insert(Self.recording(recording), nil, key, root, now, db)
+            for track in tracks { try Self.insert(Self.track(track), Self.recording(recording), .random(), key, now, db) }
+        }
+    }
+
+    /// Makes a rendition's key.
+    public func create(rendition: RenditionID, of recording: RecordingID, now: WallTime) async throws -> DataKey {
+        let root = root
+        return try await queue.write { db in
+            let key = DataKey.random()
+            try Self.insert(Self.rendition(rendition), Self.recording(recording), key, Self.key(Self.recording(recording), root, db), now, db)
+            return key
+        }
+    }
+
+    private static func insert(_ id: String, _ parent: String?, _ key: DataKey, _ under: DataKey, _ now: WallTime, _ db: Database) throws {
+        try db.execute(sql: "INSERT INTO wrapped_key (id, parent, wrapped, created_at) VALUES (?, ?, ?, ?)",
+                       arguments: [id, parent, WrappedKey(key, under: under, id: id).bytes, now.nanoseconds])
+    }
+
+    public func key(_ id: String) async throws -> DataKey {
+        let root = root
+        return try await queue.read { try Self.key(id, root, $0) }
+    }
+
+    private static func key(_ id: String, _ root: DataKey, _ db: Database) throws -> DataKey {
+        guard let row = try Row.fetchOne(db, sql: "SELECT parent, wrapped FROM wrapped_key WHERE id = ?", arguments: [id]) else { throw Missing(id: id) }
+        let parent: String? = row["parent"]
+        let above = try parent.map { try key($0, root, db) } ?? root
+        return try WrappedKey(bytes: row["wrapped"]).unwrapped(under: above, id: id)
+    }
+
+    /// Destroys keys and all below them; the fingerprints of those that were there, by id.
+    public func destroy(_ ids: [String]) async throws -> [String: String] {
+        let root = root
+        let fingerprints = try await queue.write { db in
+            var fingerprints: [String: String] = [:]
+            for id in ids {
+                let family = try String.fetchAll(db, sql: "SELECT id FROM wrapped_key WHERE id = ? OR parent = ?", arguments: [id, id])
+                for member in family { fingerprints[member] = try Self.key(member, root, db).fingerprint(under: root) }
+                try db.execute(sql: "DELETE FROM wrapped_key WHERE id = ?", arguments: [id])
+            }
+            return fingerprints
+        }
+        if !fingerprints.isEmpty { try await queue.writeWithoutTransaction { try $0.execute(sql: "VACUUM") } }
+        return fingerprints
+    }
+
+    public func count() async throws -> Int { try await queue.read { try Int.fetchOne($0, sql: "SELECT COUNT(*) FROM wrapped_key") ?? 0 } }
+    public func ids(below recording: RecordingID) async throws -> [String] {
+        try await queue.read { try String.fetchAll($0, sql: "SELECT id FROM wrapped_key WHERE id = ? OR parent = ?", arguments: [Self.recording(recording), Self.recording(recording)]) }
+    }
+}

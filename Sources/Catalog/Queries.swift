@@ -1,0 +1,102 @@
+import Consent
+import Foundation
+import GRDB
+import Media
+
+/// Questions to the catalog and changes of it; each runs in the caller's transaction.
+extension Database {
+    // MARK: People
+
+    public func participants(of meeting: String) throws -> [(participant: ParticipantRecord, name: String?)] {
+        let names = try Dictionary(uniqueKeysWithValues: IdentityRecord.fetchAll(self, sql: """
+            SELECT identity.* FROM identity JOIN participant ON participant.id = identity.participant WHERE participant.meeting = ?
+            """, arguments: [meeting]).map { ($0.participant, $0.name) })
+        return try ParticipantRecord.fetchAll(self, sql: "SELECT * FROM participant WHERE meeting = ? ORDER BY created_at, rowid", arguments: [meeting])
+            .map { ($0, names[$0.id]) }
+    }
+
+    // MARK: Recordings
+
+    public func streams(of recording: String) throws -> [(stream: StreamRecord, participants: [String])] {
+        let streams = try StreamRecord.fetchAll(self, sql: "SELECT * FROM stream WHERE recording = ? ORDER BY position", arguments: [recording])
+        return try streams.map { stream in
+            (stream, try String.fetchAll(self, sql: "SELECT participant FROM stream_participant WHERE stream = ? ORDER BY participant", arguments: [stream.id]))
+        }
+    }
+
+    /// Changes a recording's state if it is one of `from`; false where it is not.
+    public func move(_ recording: String, from: [String], to state: String) throws -> Bool {
+        try execute(sql: "UPDATE recording SET state = ? WHERE id = ? AND state IN (\(databaseQuestionMarks(count: from.count)))",
+                    arguments: [state, recording] + StatementArguments(from))
+        return changesCount == 1
+    }
+
+    public func recordings(inState state: String) throws -> [RecordingRecord] {
+        try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state = ? ORDER BY started_at", arguments: [state])
+    }
+
+    /// Recordings past their date that still have something to erase.
+    public func recordingsPastDate(now: WallTime) throws -> [RecordingRecord] {
+        try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state <> 'erased' AND expires_at <= ? ORDER BY expires_at", arguments: [now.nanoseconds])
+    }
+
+    // MARK: Consent
+
+    public func consentState(of recording: RecordingID) throws -> ConsentState {
+        let minors = try String.fetchAll(self, sql: """
+            SELECT participant.id FROM participant JOIN recording ON recording.meeting = participant.meeting WHERE recording.id = ? AND is_minor
+            """, arguments: [recording.rawValue]).compactMap(ParticipantID.init)
+        var state = ConsentState(recording: recording, minors: Set(minors))
+        for event in try consentEvents(of: recording) { try state.apply(event) }
+        return state
+    }
+
+    public func consentEvents(of recording: RecordingID) throws -> [ConsentEvent] {
+        let decoder = JSONDecoder()
+        return try Data.fetchAll(self, sql: "SELECT CAST(event AS BLOB) FROM consent_event WHERE recording = ? ORDER BY sequence", arguments: [recording.rawValue])
+            .map { try decoder.decode(ConsentEvent.self, from: $0) }
+    }
+
+    /// Appends an event that the fold accepts; gives back the new state.
+    public func append(_ event: ConsentEvent, to state: ConsentState) throws -> ConsentState {
+        var next = state
+        try next.apply(event)
+        try execute(sql: "INSERT INTO consent_event (recording, sequence, participant, event, hash) VALUES (?, ?, ?, ?, ?)", arguments: [
+            event.recording.rawValue, event.sequence, event.participant.rawValue, String(decoding: event.canonicalJSON(), as: UTF8.self), event.hash(),
+        ])
+        return next
+    }
+
+    public func keep(_ notice: Notice) throws {
+        try execute(sql: "INSERT INTO notice (hash, version, language, text) VALUES (?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+                    arguments: [notice.hash, notice.version, notice.language, notice.text])
+    }
+
+    // MARK: Renditions
+
+    public func renditions(of recording: String, states: [String] = ["ready"]) throws -> [(rendition: RenditionRecord, members: [String])] {
+        let marks = databaseQuestionMarks(count: states.count)
+        return try RenditionRecord.fetchAll(self, sql: "SELECT * FROM rendition WHERE recording = ? AND state IN (\(marks)) ORDER BY created_at, rowid",
+                                            arguments: [recording] + StatementArguments(states))
+            .map { ($0, try members(of: $0.id)) }
+    }
+
+    public func members(of rendition: String) throws -> [String] {
+        try String.fetchAll(self, sql: "SELECT DISTINCT participant FROM rendition_member WHERE rendition = ? ORDER BY participant", arguments: [rendition])
+    }
+
+    public func insert(_ rendition: RenditionRecord, members: [(participant: String, modality: String)]) throws {
+        try rendition.insert(self)
+        for member in members {
+            try execute(sql: "INSERT INTO rendition_member (rendition, participant, modality) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                        arguments: [rendition.id, member.participant, member.modality])
+        }
+    }
+
+    // MARK: Evidence
+
+    public func noteDownload(rendition: String, participant: String, first: Int, bytes: Int, isWhole: Bool, now: WallTime) throws {
+        try execute(sql: "INSERT INTO download (rendition, participant, first, bytes, is_whole, at) VALUES (?, ?, ?, ?, ?, ?)",
+                    arguments: [rendition, participant, first, bytes, isWhole, now.nanoseconds])
+    }
+}

@@ -1,0 +1,78 @@
+import Media
+
+/// Why an event cannot become part of a recording's history.
+public enum ConsentError: Error, Hashable, Sendable {
+    /// Nobody can give consent for another person; a refusal or a withdrawal they can.
+    case givenByAnother
+    /// A declared minor's consent needs their guardian.
+    case guardianNeeded
+    /// The notice that was shown is not the one in force.
+    case noticeChanged
+    case brokenChain(sequence: Int)
+    case otherRecording
+    /// Consent needs at least one modality and one purpose.
+    case empty
+    /// Publication is asked in a later act of its own, never with the recording.
+    case publicationNotAsked
+}
+
+/// What everybody in one recording allows: a fold over its events. Whatever no event allows is refused.
+public struct ConsentState: Hashable, Sendable {
+    /// One person's last word.
+    public struct Decision: Hashable, Sendable {
+        public var kind: ConsentEvent.Kind
+        public var modalities: Set<Modality>
+        public var purposes: Set<Purpose>
+        public var at: WallTime
+        public var expiresAt: WallTime
+    }
+
+    public let recording: RecordingID
+    /// Declared minors: their own click is not enough.
+    public let minors: Set<ParticipantID>
+    public private(set) var decisions: [ParticipantID: Decision] = [:]
+    public private(set) var count = 0
+    public private(set) var lastHash = ""
+
+    public init(recording: RecordingID, minors: Set<ParticipantID> = []) {
+        self.recording = recording
+        self.minors = minors
+    }
+
+    /// Takes the next event of the chain.
+    public mutating func apply(_ event: ConsentEvent) throws(ConsentError) {
+        guard event.recording == recording else { throw .otherRecording }
+        guard event.sequence == count + 1, event.previousHash == lastHash else { throw .brokenChain(sequence: event.sequence) }
+        if event.kind == .given || event.kind == .reconfirmed {
+            guard event.isOwnAct || event.isGuardian, event.method != .onBehalf else { throw .givenByAnother }
+            guard !minors.contains(event.participant) || event.isGuardian else { throw .guardianNeeded }
+            guard !event.modalities.isEmpty, !event.purposes.isEmpty else { throw .empty }
+            guard !event.noticeHash.isEmpty else { throw .noticeChanged }
+            guard !event.purposes.contains(.publication) else { throw .publicationNotAsked }
+        }
+        count += 1
+        lastHash = event.hash()
+        guard event.kind != .requested else { return }
+        let allows = event.kind == .given || event.kind == .reconfirmed
+        decisions[event.participant] = Decision(kind: event.kind, modalities: allows ? Set(event.modalities) : [], purposes: allows ? Set(event.purposes) : [],
+                                                at: event.occurredAt, expiresAt: event.expiresAt)
+    }
+
+    /// Whether this person allows this use now.
+    public func allows(_ participant: ParticipantID, _ modality: Modality, _ purpose: Purpose, at now: WallTime) -> Bool {
+        guard let decision = decisions[participant], decision.expiresAt > now else { return false }
+        return decision.modalities.contains(modality) && decision.purposes.contains(purpose)
+    }
+
+    /// Whether a stream with these people in it may pass the gate: everybody in a mix must have said yes.
+    public func mayRecord(_ participants: [ParticipantID], _ modality: Modality, at now: WallTime) -> Bool {
+        !participants.isEmpty && participants.allSatisfy { participant in
+            Purpose.allCases.contains { allows(participant, modality, $0, at: now) }
+        }
+    }
+
+    /// The first moment at which one of these people's consents ends; nil where none of them gave one.
+    public func earliestExpiry(of participants: [ParticipantID]) -> WallTime? {
+        participants.compactMap { participant in decisions[participant].flatMap { $0.modalities.isEmpty ? nil : $0.expiresAt } }.min()
+    }
+}

@@ -1,0 +1,116 @@
+import CFFmpeg
+
+/// Decodes one stream. One thread.
+public final class Decoder {
+    /// Pictures larger than this are refused.
+    public static let pixelsMax = 4_096 * 2_304
+
+    let context: UnsafeMutablePointer<AVCodecContext>
+
+    /// The decoder of a demuxed stream; the codec is the one named, in libav's own implementation.
+    public init(_ stream: Demuxer.Stream) throws(FFmpegError) {
+        guard let codec = avcodec_find_decoder(stream.parameters.pointee.codec_id), let made = avcodec_alloc_context3(codec) else {
+            throw FFmpegError("avcodec_find_decoder", cffmpeg_error_io())
+        }
+        context = made
+        try check(avcodec_parameters_to_context(context, stream.parameters), "avcodec_parameters_to_context")
+        context.pointee.thread_count = 1
+        context.pointee.max_pixels = Int64(Self.pixelsMax)
+        context.pointee.pkt_timebase = stream.timeBase.raw
+        try check(avcodec_open2(context, codec, nil), "avcodec_open2")
+    }
+
+    deinit {
+        var pointer: UnsafeMutablePointer<AVCodecContext>? = context
+        avcodec_free_context(&pointer)
+    }
+
+    public func send(_ packet: borrowing Packet) throws(FFmpegError) { try check(avcodec_send_packet(context, packet.raw), "avcodec_send_packet") }
+
+    /// No more packets come: what is held back can be received.
+    public func drain() throws(FFmpegError) { try check(avcodec_send_packet(context, nil), "avcodec_send_packet") }
+
+    /// Returns false when more packets are needed or everything was given out.
+    public func receive(into frame: borrowing Frame) throws(FFmpegError) -> Bool {
+        let code = avcodec_receive_frame(context, frame.raw)
+        if code == cffmpeg_error_again() || code == cffmpeg_error_eof() { return false }
+        try check(code, "avcodec_receive_frame")
+        return true
+    }
+}
+
+/// Encodes one stream. One thread.
+public final class Encoder {
+    let context: UnsafeMutablePointer<AVCodecContext>
+    public let timeBase: Rational
+
+    private init(_ name: String, _ timeBase: Rational, options: [String: String], _ configure: (inout AVCodecContext) -> Void) throws(FFmpegError) {
+        guard let codec = avcodec_find_encoder_by_name(name), let made = avcodec_alloc_context3(codec) else {
+            throw FFmpegError("the encoder \(name) is not in this libavcodec", cffmpeg_error_io())
+        }
+        context = made
+        self.timeBase = timeBase
+        context.pointee.time_base = timeBase.raw
+        context.pointee.flags |= Int32(AV_CODEC_FLAG_GLOBAL_HEADER) | Int32(AV_CODEC_FLAG_BITEXACT)
+        configure(&context.pointee)
+        var dictionary: OpaquePointer?
+        defer { av_dict_free(&dictionary) }
+        for (key, value) in options { av_dict_set(&dictionary, key, value, 0) }
+        try check(avcodec_open2(context, codec, &dictionary), "avcodec_open2 \(name)")
+    }
+
+    deinit {
+        var pointer: UnsafeMutablePointer<AVCodecContext>? = context
+        avcodec_free_context(&pointer)
+    }
+
+    /// H.264 by x264: closed groups of two seconds, constant quality, a pinned number of threads.
+    public static func h264(width: Int, height: Int, frameRate: Int, preset: String, constantRateFactor: Double, threads: Int) throws(FFmpegError) -> Encoder {
+        try Encoder("libx264", Rational(1, Int32(frameRate)), options: ["preset": preset, "crf": String(constantRateFactor)]) { context in
+            context.width = Int32(width)
+            context.height = Int32(height)
+            context.pix_fmt = AV_PIX_FMT_YUV420P
+            context.framerate = AVRational(num: Int32(frameRate), den: 1)
+            context.gop_size = Int32(2 * frameRate)
+            context.thread_count = Int32(threads)
+            context.color_range = AVCOL_RANGE_MPEG
+        }
+    }
+
+    public static func aac(channels: Int, bitrate: Int) throws(FFmpegError) -> Encoder { try sound("aac", channels, bitrate, AV_SAMPLE_FMT_FLTP) }
+    public static func opus(channels: Int, bitrate: Int) throws(FFmpegError) -> Encoder { try sound("libopus", channels, bitrate, AV_SAMPLE_FMT_FLT) }
+
+    private static func sound(_ name: String, _ channels: Int, _ bitrate: Int, _ format: AVSampleFormat) throws(FFmpegError) -> Encoder {
+        try Encoder(name, Rational(1, 48_000), options: [:]) { context in
+            context.sample_rate = 48_000
+            context.sample_fmt = format
+            context.bit_rate = Int64(bitrate)
+            av_channel_layout_default(&context.ch_layout, Int32(channels))
+        }
+    }
+
+    public static func jpeg(width: Int, height: Int) throws(FFmpegError) -> Encoder {
+        try Encoder("mjpeg", Rational(1, 25), options: [:]) { context in
+            context.width = Int32(width)
+            context.height = Int32(height)
+            context.pix_fmt = AV_PIX_FMT_YUVJ420P
+            context.flags |= Int32(AV_CODEC_FLAG_QSCALE)
+            context.global_quality = 4 * FF_QP2LAMBDA
+        }
+    }
+
+    /// Samples a frame of sound must have (the last may have fewer).
+    public var frameSamples: Int { Int(context.pointee.frame_size) }
+    public var isPlanar: Bool { av_sample_fmt_is_planar(context.pointee.sample_fmt) == 1 }
+
+    /// Nil ends the stream. `receive` must be called until it returns false after each call.
+    public func send(_ frame: borrowing Frame) throws(FFmpegError) { try check(avcodec_send_frame(context, frame.raw), "avcodec_send_frame") }
+    public func drain() throws(FFmpegError) { try check(avcodec_send_frame(context, nil), "avcodec_send_frame") }
+
+    public func receive(into packet: borrowing Packet) throws(FFmpegError) -> Bool {
+        let code = avcodec_receive_packet(context, packet.raw)
+        if code == cffmpeg_error_again() || code == cffmpeg_error_eof() { return false }
+        try check(code, "avcodec_receive_packet")
+        return true
+    }
+}

@@ -1,0 +1,100 @@
+import Catalog
+import Foundation
+import JobQueue
+import Logging
+import Media
+import PacketLog
+import Renditions
+import RTP
+import SealedFile
+import ServiceLifecycle
+import Synchronization
+import Tap
+
+/// What happens by itself: consents that end close gates, recordings past their date are erased, lost leases are freed.
+public final class Housekeeping: Service {
+    private let recorder: Recorder
+
+    public init(recorder: Recorder) { self.recorder = recorder }
+
+    public func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                await self.recorder.tidy()
+                // A cancelled sleep ends the loop.
+                try? await Task.sleep(for: .milliseconds(500))
+            }
+        }
+    }
+}
+
+extension Recorder {
+    func tidy() async {
+        do {
+            let now = clock.now
+            for record in try await catalog.read({ try $0.recordingsPastDate(now: now) }) {
+                guard let id = RecordingID(rawValue: record.id) else { continue }
+                try await erase(id, trigger: "expiry", actor: "retention")
+            }
+            for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
+            _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
+        } catch {
+            // Where consents cannot be read nothing may pass.
+            for session in live.withLock({ Array($0.values) }) { session.closeAllGates(at: clock.now) }
+            logger.error("housekeeping failed; all gates are closed until it works again", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again, jobs that were
+    /// running are given back, leftovers of stages are removed.
+    public func recover() async throws {
+        let temporary = configuration.temporary
+        try await BlockingWork.run {
+            for name in try FileManager.default.contentsOfDirectory(atPath: temporary.path) { try FileManager.default.removeItem(at: temporary.appending(path: name)) }
+        }
+        let now = clock.now
+        try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
+        for state in ["recording", "paused", "processing"] {
+            for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
+                try await recover(record, state)
+            }
+        }
+    }
+
+    private func recover(_ record: RecordingRecord, _ state: String) async throws {
+        guard let id = RecordingID(rawValue: record.id) else { return }
+        var prepared: [PreparedStream] = []
+        var options = configuration.tap
+        for (stream, people) in try await catalog.read({ try $0.streams(of: record.id) }) where stream.verdict != "erased" {
+            guard let streamID = StreamID(rawValue: stream.id), let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind),
+                  let media = try? SessionDescription(parsing: stream.sdp).media.first  // it parsed when it was stored
+            else { continue }
+            let folder = configuration.trackFolder(record.id, stream.track).path
+            let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
+            let key = try await keys.key(KeyStore.track(track))
+            let report = try await BlockingWork.run {
+                try TrackLogFolder.make(folder)
+                return try TrackLogRecovery.recover(directory: folder, identity: identity, key: key)
+            }
+            if !report.recovered.isEmpty {
+                logger.notice("a packet log was recovered", metadata: ["track": "\(track)", "segments": "\(report.recovered.count)", "bytes_cut": "\(report.bytesCut)"])
+            }
+            prepared.append(PreparedStream(id: streamID, track: track, participants: people.compactMap(ParticipantID.init), kind: kind, sdp: stream.sdp, media: media, codec: stream.codec))
+            options.fixedPorts[streamID] = TapEndpoint(address: stream.address, rtpPort: UInt16(clamping: stream.rtpPort), rtcpPort: UInt16(clamping: stream.rtcpPort))
+        }
+        if state == "processing" {
+            // Killed between the stop and the queue: the run is enqueued now.
+            if try await catalog.read({ try Self.currentJobs(record.id, $0).isEmpty }) { try await enqueuePipeline(id) }
+            return
+        }
+        do {
+            let (streams, fixed) = (try await tapStreams(id, prepared), options)
+            let session = try await BlockingWork.run { try CaptureSession(streams: streams, options: fixed) }
+            if state == "paused" { session.setPaused(true, at: clock.now) }
+            live.withLock { $0[id] = session }
+            try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) }
+        } catch let error as TapError {
+            logger.error("a recording could not go on after the restart", metadata: ["recording": "\(id)", "error": "\(error)"])
+        }
+    }
+}

@@ -1,0 +1,104 @@
+import Catalog
+import Consent
+import Foundation
+import Glibc
+import GRDB
+import JobQueue
+import Logging
+import Media
+import Renditions
+import SealedFile
+import Synchronization
+import Tap
+
+/// The product's use cases on one catalog, one key store and one data folder.
+///
+/// What happens while the program runs is a few services: ``StageWorker`` runs the queue, ``Housekeeping`` watches consents and expiry. Live
+/// captures are held in memory; after a restart they listen at their old ports again, with every gate closed until consent is read.
+public final class Recorder: Sendable {
+    public let configuration: RecorderConfiguration
+    public let clock: ServiceClock
+    let catalog: Catalog
+    let keys: KeyStore
+    let root: DataKey
+    let logger: Logger
+    let live = Mutex<[RecordingID: CaptureSession]>([:])
+    let pipelines: [String: Pipeline]
+
+    /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
+    ///
+    /// A `root` key that is given is used instead of the file beside the data, and given `pipelines` instead of those in the folder.
+    public init(_ configuration: RecorderConfiguration, root given: DataKey? = nil, pipelines: [String: Pipeline]? = nil, logger: Logger) throws {
+        self.configuration = configuration
+        self.logger = logger
+        clock = ServiceClock(isMovable: configuration.hasMovableClock)
+        let data = configuration.data
+        for folder in [data, configuration.temporary, data.appending(path: "recordings")] {
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        }
+        root = try given ?? Self.rootKey(data)
+        catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
+        keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
+        self.pipelines = try pipelines ?? Self.readPipelines(configuration.pipelines)
+    }
+
+    /// The root key beside the data; a new one only where nothing was ever sealed.
+    private static func rootKey(_ data: URL) throws -> DataKey {
+        let path = data.appending(path: "root.key").path
+        let exists = FileManager.default.fileExists(atPath: path)
+        let isUsed = FileManager.default.fileExists(atPath: data.appending(path: "keys.sqlite").path)
+        return exists || isUsed ? try RootKey.load(path: path) : try RootKey.create(path: path)
+    }
+
+    private static func readPipelines(_ folder: URL) throws -> [String: Pipeline] {
+        let files: [URL]
+        do {
+            files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil).filter { $0.pathExtension == "yaml" }
+        } catch {
+            throw RecorderError(.invalid, "the folder with pipelines, \(folder.path), cannot be read", hint: "give it with --pipelines")
+        }
+        var pipelines: [String: Pipeline] = [:]
+        for file in files {
+            let text = try String(contentsOf: file, encoding: .utf8)
+            do {
+                pipelines[file.deletingPathExtension().lastPathComponent] = try Pipeline(parsing: text)
+            } catch {
+                throw RecorderError(.invalid, error.explained(file: file.path, text: text), hint: "mitschnitt pipeline check \(file.path)")
+            }
+        }
+        return pipelines
+    }
+
+    func pipeline(named name: String) throws(RecorderError) -> Pipeline {
+        guard let pipeline = pipelines[name] else {
+            throw RecorderError(.invalid, "there is no pipeline '\(name)'", hint: "one of: " + pipelines.keys.sorted().joined(separator: ", "), pointer: "/pipeline")
+        }
+        return pipeline
+    }
+
+    /// Makes the operator's token where there is none, in a file that only the owner can read; its path is returned.
+    public func provideOperatorToken() async throws -> String {
+        let file = configuration.data.appending(path: "operator.token")
+        guard !FileManager.default.fileExists(atPath: file.path) else { return file.path }
+        let token = AccessToken.make()
+        let now = clock.now
+        try await catalog.write { db in
+            try AccessTokenRecord(hash: AccessToken.hash(token), role: Principal.Role.operator.rawValue, subject: "operator", createdAt: now.nanoseconds,
+                                  expiresAt: (now + .seconds(3650 * 86_400)).nanoseconds).insert(db)
+        }
+        guard FileManager.default.createFile(atPath: file.path, contents: Data((token + "\n").utf8), attributes: [.posixPermissions: 0o600]) else {
+            throw RecorderError(.storage, "\(file.path) cannot be written", hint: "check the folder's rights and free space")
+        }
+        return file.path
+    }
+
+    /// Ends live captures so that nothing is lost, leaving their recordings open for the next start.
+    public func shutDown() async {
+        let sessions = live.withLock { live in
+            defer { live = [:] }
+            return live
+        }
+        for session in sessions.values { _ = try? await BlockingWork.run { session.stop() } }  // stop() does not throw
+        do { try catalog.close() } catch { logger.warning("catalog not closed", metadata: ["error": "\(error)"]) }
+    }
+}

@@ -1,0 +1,30 @@
+import Consent
+import Foundation
+import Tap
+
+/// How a recorder is set up; every key has a default that works on one machine with nothing else.
+public struct RecorderConfiguration: Sendable {
+    /// Folder for everything that is kept; made with mode 0700.
+    public var data: URL
+    /// Folder with the pipeline files.
+    public var pipelines: URL
+    /// Path of `mitschnitt-stage`.
+    public var stageExecutable: String
+    /// Stages that run at the same time.
+    public var workers = 2
+    public var tap = TapOptions()
+    public var retention = RetentionPolicy()
+    /// Whether the clock may be moved forward over the API: tests and the demo.
+    public var hasMovableClock = false
+
+    public init(data: URL, pipelines: URL, stageExecutable: String) {
+        self.data = data
+        self.pipelines = pipelines
+        self.stageExecutable = stageExecutable
+    }
+
+    var temporary: URL { data.appending(path: "tmp") }
+    func folder(of recording: String) -> URL { data.appending(path: "recordings/\(recording)") }
+    func trackFolder(_ recording: String, _ track: String) -> URL { folder(of: recording).appending(path: "tracks/\(track)") }
+    func artifact(_ recording: String, _ id: String) -> URL { folder(of: recording).appending(path: "artifacts/\(id).sealed") }
+}

@@ -1,0 +1,148 @@
+import Catalog
+import Consent
+import Depacketize
+import Foundation
+import GRDB
+import JobQueue
+import Media
+import Renditions
+import Synchronization
+import Tap
+
+extension Recorder {
+    public func recording(_ id: RecordingID, as principal: Principal) async throws -> RecordingView { try await view(recordingRecord(id, principal), principal) }
+
+    public func recordings(of meeting: MeetingID, as principal: Principal) async throws -> [RecordingView] {
+        try require([.moderator, .platform, .participant], principal)
+        guard principal.meeting.map({ $0 == meeting }) ?? true else { throw Self.notFound }
+        let now = clock.now.nanoseconds
+        let records = try await catalog.read { db in
+            try RecordingRecord.fetchAll(db, sql: """
+                SELECT * FROM recording WHERE meeting = ? AND state NOT IN ('expired','erased') AND expires_at > ? ORDER BY started_at DESC LIMIT 500
+                """, arguments: [meeting.rawValue, now])
+        }
+        var views: [RecordingView] = []
+        for record in records { views.append(try await view(record, principal)) }
+        return views
+    }
+
+    private func view(_ record: RecordingRecord, _ principal: Principal) async throws -> RecordingView {
+        let (streams, jobs) = try await catalog.read { db in (try db.streams(of: record.id), try Self.currentJobs(record.id, db)) }
+        guard let id = RecordingID(rawValue: record.id), let meeting = MeetingID(rawValue: record.meeting), let state = RecordingView.State(rawValue: record.state) else {
+            throw Self.notFound
+        }
+        let snapshot = live.withLock { $0[id] }?.snapshot
+        // A participant sees their own streams; who else is in the recording is none of their business here.
+        let visible = streams.filter { stream in principal.participant.map { stream.participants.contains($0.rawValue) } ?? true }
+        var problems = Self.list(record.problems)
+        if let error = snapshot?.storageError { problems.append("packets cannot be written: \(error)") }
+        return RecordingView(
+            id: id, meeting: meeting, state: state, pipeline: record.pipeline, startedAt: WallTime(nanoseconds: record.startedAt).seconds,
+            stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
+            releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
+            streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot) },
+            progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems)
+    }
+
+    static func currentJobs(_ recording: String, _ db: Database) throws -> [Job] {
+        let group = try String.fetchOne(db, sql: "SELECT job_group FROM job WHERE job_group LIKE ? || '#%' ORDER BY created_at DESC, rowid DESC LIMIT 1", arguments: [recording])
+        return try group.map { try JobStore.jobs(group: $0, db) } ?? []
+    }
+
+    static func list(_ json: String) -> [String] { decoded(json) ?? [] }
+
+    /// What the catalog keeps as JSON was written by us; nil only where it is missing or of another version.
+    static func decoded<Value: Decodable>(_ json: String?) -> Value? { json.flatMap { try? JSONDecoder().decode(Value.self, from: Data($0.utf8)) } }
+
+    private static func view(_ stream: StreamRecord, _ participants: [String], _ snapshot: CaptureSession.Snapshot?) -> StreamView? {
+        guard let id = StreamID(rawValue: stream.id), let kind = MediaKind(rawValue: stream.kind) else { return nil }
+        let counts = snapshot?.streams[id] ?? decoded(stream.statistics) ?? StreamStatistics()
+        return StreamView(
+            id: id, participants: participants.compactMap(ParticipantID.init), kind: kind, codec: stream.codec,
+            endpoint: snapshot == nil ? nil : EndpointView(address: stream.address, rtpPort: stream.rtpPort, rtcpPort: stream.rtcpPort),
+            recording: snapshot?.open.contains(id) ?? false, packets: counts.packets, droppedByGate: counts.droppedByGate, strangers: counts.strangers,
+            malformed: counts.malformed, kernelDrops: counts.kernelDrops, lastPacketAt: counts.lastArrival?.seconds, verdict: verdict(stream, counts))
+    }
+
+    static func verdict(_ stream: StreamRecord, _ counts: StreamStatistics) -> VerdictView? {
+        guard let word = stream.verdict else { return nil }
+        let summary: TrackSummary? = decoded(stream.summary)
+        guard let summary else { return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: []) }
+        let found = summary.verdict
+        return VerdictView(summary: word, packets: found.packets, lost: found.lost, duplicates: found.duplicates, startWall: summary.startWall.seconds,
+                           endWall: summary.endWall.seconds, clock: found.clock, driftPpm: found.driftPPM,
+                           longestKeyFrameGapMs: summary.kind == .audio ? nil : found.longestKeyFrameGapMs, details: found.defects(counts))
+    }
+
+    private static func view(_ job: Job, _ streams: [StreamRecord]) -> StageProgressView {
+        let track = job.name.split(separator: "/").dropFirst().first.map(String.init)
+        let place = track.flatMap { track in streams.first { $0.track == track } }
+        let name = place.map { "track \($0.position + 1) (\($0.kind))" } ?? job.name
+        return StageProgressView(stage: name, state: job.state.rawValue, progress: job.progress, attempts: job.errors + job.crashes + (job.leaseToken > 0 ? 1 : 0),
+                                 error: job.lastError)
+    }
+
+    public func timeline(of recording: RecordingID, as principal: Principal) async throws -> TimelineView {
+        try require([.moderator], principal)
+        let record = try await recordingRecord(recording, principal)
+        let (streams, people, events) = try await catalog.read { db in
+            (try db.streams(of: record.id), try db.participants(of: record.meeting), try db.consentEvents(of: recording))
+        }
+        let names = Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first }
+        let summaries = streams.compactMap { stream, participants -> (TrackSummary, [String])? in
+            (Self.decoded(stream.summary) as TrackSummary?).map { ($0, participants) }
+        }
+        let end = summaries.map(\.0.endWall).max() ?? WallTime(nanoseconds: record.stoppedAt ?? record.startedAt)
+        let start = summaries.map(\.0.startWall).min() ?? WallTime(nanoseconds: record.startedAt)
+        let shown = Set(summaries.flatMap(\.1))
+        return TimelineView(startWall: start.seconds, endWall: end.seconds, people: people.compactMap { person, _ in
+            guard shown.contains(person.id), let id = ParticipantID(rawValue: person.id) else { return nil }
+            let own = summaries.filter { $0.1.contains(person.id) }.map(\.0)
+            return TimelineView.Person(
+                participant: id, name: names[person.id] ?? nil,
+                speech: own.filter { $0.kind == .audio }.flatMap { $0.verdict.speech.map { [$0.start.seconds, $0.end.seconds] } },
+                picture: own.filter { $0.kind != .audio }.flatMap { Self.present($0) },
+                consented: Self.consented(id, events, start, end))
+        })
+    }
+
+    /// The stretches in which a track has anything: from first to last, less its gaps.
+    private static func present(_ summary: TrackSummary) -> [[Double]] {
+        var spans: [[Double]] = []
+        var from = summary.startWall
+        for gap in summary.verdict.gaps {
+            spans.append([from.seconds, gap.start.seconds])
+            from = gap.end
+        }
+        return spans + [[from.seconds, summary.endWall.seconds]]
+    }
+
+    private static func consented(_ participant: ParticipantID, _ events: [ConsentEvent], _ start: WallTime, _ end: WallTime) -> [[Double]] {
+        var spans: [[Double]] = []
+        var since: WallTime?
+        for event in events where event.participant == participant && event.kind != .requested {
+            if event.kind == .given || event.kind == .reconfirmed {
+                since = since ?? max(event.occurredAt, start)
+            } else if let from = since {
+                spans.append([from.seconds, event.occurredAt.seconds])
+                since = nil
+            }
+        }
+        if let from = since { spans.append([from.seconds, end.seconds]) }
+        return spans
+    }
+}
+
+extension TrackVerdict {
+    /// What is wrong with a track, in words; empty where it is whole.
+    func defects(_ counts: StreamStatistics) -> [String] {
+        var list: [String] = []
+        if lost > 0 { list.append("\(lost) packets lost on the way") }
+        if droppedUnits > 0 { list.append("\(droppedUnits) pictures left out after losses") }
+        if counts.kernelDrops > 0 { list.append("\(counts.kernelDrops) packets dropped by this machine's kernel") }
+        if counts.overflow + counts.lostToStorage > 0 { list.append("\(counts.overflow + counts.lostToStorage) packets could not be written") }
+        if outliers > 0 { list.append("\(outliers) packets with time stamps that fit nowhere") }
+        if epochs > 1 { list.append("the sender began anew \(epochs - 1) times") }
+        return list
+    }
+}

@@ -1,0 +1,223 @@
+import Catalog
+import Consent
+import Depacketize
+import Foundation
+import GRDB
+import JobQueue
+import Media
+import PacketLog
+import Renditions
+import RTP
+import Synchronization
+import Tap
+
+extension Recorder {
+    static let streamsMax = 200
+
+    /// A stream of a request, read and checked.
+    struct PreparedStream: Sendable {
+        var id = StreamID.random()
+        var track = TrackID.random()
+        var participants: [ParticipantID]
+        var kind: MediaKind
+        var sdp: String
+        var media: MediaDescription
+        var codec: String
+    }
+
+    public func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView {
+        try require([.moderator, .platform], principal)
+        let name = request.pipeline ?? "meeting"
+        _ = try pipeline(named: name)
+        let known = Set(try await self.meeting(meeting, as: principal).participants.map(\.id))
+        guard (1...Self.streamsMax).contains(request.streams.count) else {
+            throw RecorderError(.invalid, "\(request.streams.count) streams", hint: "1 to \(Self.streamsMax)", pointer: "/streams")
+        }
+        let days = request.retentionDays ?? configuration.retention.recordingDays
+        guard (1...configuration.retention.recordingDaysMax).contains(days) else {
+            throw RecorderError(.invalid, "\(days) days", hint: "1 to \(configuration.retention.recordingDaysMax)", pointer: "/retention_days")
+        }
+        var prepared: [PreparedStream] = []
+        for (place, stream) in request.streams.enumerated() { prepared.append(try Self.prepare(stream, place, known)) }
+        let id = RecordingID.random()
+        let now = clock.now
+        try await keys.create(recording: id, tracks: prepared.map(\.track), now: now)
+        var options = configuration.tap
+        options.allowedSources = request.sources ?? []
+        do {
+            let session = try await open(id, prepared, options)
+            do {
+                let endpoints = session.endpoints
+                let streams = prepared
+                try await catalog.write { db in
+                    try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: name, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
+                                        expiresAt: (now + .seconds(Int64(days) * 86_400)).nanoseconds).insert(db)
+                    for (place, stream) in streams.enumerated() { try Self.insert(stream, place, endpoints[place], id, db) }
+                    try AuditLog.append(actor: principal.subject, action: "recording.started", object: id.rawValue, detail: "\(streams.count) streams", now: now, db)
+                }
+            } catch {
+                _ = session.stop()
+                throw error
+            }
+            live.withLock { $0[id] = session }
+        } catch let error as TapError {
+            _ = try await keys.destroy([KeyStore.recording(id)])
+            throw RecorderError(.unavailable, error.what, hint: error.hint)
+        } catch {
+            _ = try await keys.destroy([KeyStore.recording(id)])
+            throw error
+        }
+        return try await recording(id, as: principal)
+    }
+
+    static func prepare(_ request: StreamRequest, _ place: Int, _ known: Set<ParticipantID>) throws(RecorderError) -> PreparedStream {
+        let pointer = "/streams/\(place)"
+        guard !request.participants.isEmpty, request.participants.allSatisfy(known.contains) else {
+            throw RecorderError(.invalid, "stream \(place + 1) names no participant of this meeting", hint: "invite them first", pointer: pointer + "/participants")
+        }
+        let description: SessionDescription
+        do {
+            description = try SessionDescription(parsing: request.sdp)
+        } catch {
+            throw RecorderError(.invalid, "stream \(place + 1): \(error)", pointer: pointer + "/sdp")
+        }
+        guard description.media.count == 1 else {
+            throw RecorderError(.invalid, "stream \(place + 1) has \(description.media.count) m-lines", hint: "describe each stream with one", pointer: pointer + "/sdp")
+        }
+        let media = description.media[0]
+        guard (media.type == "audio") == (request.kind == .audio) else {
+            throw RecorderError(.invalid, "stream \(place + 1) is announced as \(request.kind.rawValue), its m-line says \(media.type)", pointer: pointer + "/kind")
+        }
+        guard !media.isSecure else {
+            throw RecorderError(.unsupported, "stream \(place + 1) is SRTP (\(media.transport)), which is not supported yet", hint: "send plain RTP inside your network", pointer: pointer + "/sdp")
+        }
+        let codecs = media.payloadTypes.compactMap { media.codecs[$0] }
+        guard let codec = codecs.first(where: Depacketizer.isSupported) else {
+            throw RecorderError(.unsupported, "stream \(place + 1): the codec \(codecs.map(\.description).joined(separator: ", ")) is not supported", hint: "send Opus and VP8", pointer: pointer + "/sdp")
+        }
+        return PreparedStream(participants: request.participants, kind: request.kind, sdp: request.sdp, media: media, codec: codec.description)
+    }
+
+    static func insert(_ stream: PreparedStream, _ place: Int, _ endpoint: TapEndpoint, _ recording: RecordingID, _ db: Database) throws {
+        let format = String(decoding: try JSONEncoder().encode(stream.media.trackFormat(kind: stream.kind)), as: UTF8.self)
+        try StreamRecord(id: stream.id.rawValue, recording: recording.rawValue, position: place, track: stream.track.rawValue, kind: stream.kind.rawValue,
+                         sdp: stream.sdp, codec: stream.codec, format: format, address: endpoint.address, rtpPort: Int(endpoint.rtpPort),
+                         rtcpPort: Int(endpoint.rtcpPort)).insert(db)
+        for participant in Set(stream.participants) {
+            try db.execute(sql: "INSERT INTO stream_participant (stream, participant) VALUES (?, ?)", arguments: [stream.id.rawValue, participant.rawValue])
+        }
+    }
+
+    func tapStreams(_ recording: RecordingID, _ streams: [PreparedStream]) async throws -> [TapStream] {
+        var result: [TapStream] = []
+        for stream in streams {
+            result.append(TapStream(id: stream.id, identity: TrackLogIdentity(recording: recording, track: stream.track, kind: stream.kind), media: stream.media,
+                                    logDirectory: configuration.trackFolder(recording.rawValue, stream.track.rawValue).path,
+                                    key: try await keys.key(KeyStore.track(stream.track))))
+        }
+        return result
+    }
+
+    private func open(_ recording: RecordingID, _ streams: [PreparedStream], _ options: TapOptions) async throws -> CaptureSession {
+        let tapped = try await tapStreams(recording, streams)
+        return try await BlockingWork.run { try CaptureSession(streams: tapped, options: options) }
+    }
+
+    public func control(_ id: RecordingID, _ command: RecordingCommand, as principal: Principal) async throws -> RecordingView {
+        try require([.moderator, .platform], principal)
+        let record = try await recordingRecord(id, principal)
+        let now = clock.now
+        func moved(_ from: [String], _ to: String) async throws {
+            let done = try await catalog.write { db in
+                guard try db.move(id.rawValue, from: from, to: to) else { return false }
+                try AuditLog.append(actor: principal.subject, action: "recording.\(command.rawValue)", object: id.rawValue, now: now, db)
+                return true
+            }
+            guard done else { throw RecorderError(.conflict, "a recording that is \(record.state) cannot be changed by \(command.rawValue)") }
+        }
+        switch command {
+        case .pause:
+            try await moved(["recording"], "paused")
+            live.withLock { $0[id] }?.setPaused(true, at: clock.now)
+        case .resume:
+            try await moved(["paused"], "recording")
+            live.withLock { $0[id] }?.setPaused(false, at: clock.now)
+        case .stop: try await stop(id, principal.subject)
+        case .release:
+            let released = try await catalog.write { db in
+                try db.execute(sql: "UPDATE recording SET released_at = ? WHERE id = ? AND state = 'ready' AND released_at IS NULL", arguments: [now.nanoseconds, id.rawValue])
+                guard db.changesCount == 1 else { return false }
+                try AuditLog.append(actor: principal.subject, action: "recording.release", object: id.rawValue, now: now, db)
+                return true
+            }
+            guard released || record.releasedAt != nil else { throw RecorderError(.conflict, "only a recording that is ready can be released; this one is \(record.state)") }
+        case .erase:
+            try await erase(id, trigger: "moderator", actor: principal.subject)
+            throw RecorderError(.gone, "the recording is erased", hint: "GET /v1/recordings/\(id)/receipt")
+        }
+        return try await recording(id, as: principal)
+    }
+
+    /// Ends the capture and enqueues the pipeline.
+    func stop(_ id: RecordingID, _ actor: String) async throws {
+        let now = clock.now
+        let isFirst = try await catalog.write { db in
+            guard try db.move(id.rawValue, from: ["recording", "paused"], to: "processing") else { return false }
+            try db.execute(sql: "UPDATE recording SET stopped_at = ? WHERE id = ?", arguments: [now.nanoseconds, id.rawValue])
+            try AuditLog.append(actor: actor, action: "recording.stop", object: id.rawValue, now: now, db)
+            return true
+        }
+        guard isFirst else { throw RecorderError(.conflict, "the recording was stopped already") }
+        let session = live.withLock { $0.removeValue(forKey: id) }
+        if let session {
+            let final = try await BlockingWork.run { session.stop() }
+            try await keep(final.streams, id)
+        }
+        // Who withdrew while it ran is taken out first; that enqueues a run already.
+        try await eraseWithdrawn(id)
+        if try await catalog.read({ try Self.currentJobs(id.rawValue, $0).isEmpty }) { try await enqueuePipeline(id) }
+    }
+
+    func keep(_ statistics: [StreamID: StreamStatistics], _ id: RecordingID) async throws {
+        try await catalog.write { db in
+            for (stream, counts) in statistics {
+                let json = String(decoding: try JSONEncoder().encode(counts), as: UTF8.self)
+                try db.execute(sql: "UPDATE stream SET statistics = ? WHERE id = ? AND recording = ?", arguments: [json, stream.rawValue, id.rawValue])
+            }
+        }
+    }
+
+    /// Plans the pipeline for the tracks that have anything in them, and enqueues it as the recording's next run.
+    func enqueuePipeline(_ id: RecordingID) async throws {
+        guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { return }
+        let pipeline = try pipeline(named: record.pipeline)
+        var tracks: [PlannedTrack] = []
+        for (stream, _) in try await catalog.read({ try $0.streams(of: id.rawValue) }) {
+            guard let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind), stream.verdict != "erased" else { continue }
+            let folder = configuration.trackFolder(id.rawValue, stream.track).path
+            let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
+            let key = try await keys.key(KeyStore.track(track))
+            let packets = try await BlockingWork.run { try TrackManifest.read(directory: folder, identity: identity, key: key).reduce(0) { $0 + $1.packets } }
+            if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind)) } else { try await setVerdict("empty", stream: stream.id) }
+        }
+        let plan = Plan(pipeline, tracks: tracks)
+        let jobs = try plan.jobs.map { job in
+            NewJob(id: .random(), kind: StageWorker.jobKind, name: job.name,
+                   payload: String(decoding: try JSONEncoder().encode(StagePayload(recording: id, purpose: pipeline.purpose, job: job)), as: UTF8.self),
+                   priority: job.kind == .compose ? 0 : 10, dependencies: job.dependencies)
+        }
+        let now = clock.now
+        try await catalog.write { db in
+            let run = try Int.fetchOne(db, sql: "SELECT COUNT(DISTINCT job_group) FROM job WHERE job_group LIKE ? || '#%'", arguments: [id.rawValue]) ?? 0
+            try JobStore.enqueue(jobs, group: "\(id)#\(run + 1)", now: now, db)
+            if jobs.isEmpty {
+                let problems = String(decoding: try JSONEncoder().encode(["nothing was recorded: no packet passed a gate"]), as: UTF8.self)
+                try db.execute(sql: "UPDATE recording SET state = 'ready', problems = ? WHERE id = ?", arguments: [problems, id.rawValue])
+            }
+        }
+    }
+
+    func setVerdict(_ verdict: String, stream: String) async throws {
+        try await catalog.write { try $0.execute(sql: "UPDATE stream SET verdict = ? WHERE id = ?", arguments: [verdict, stream]) }
+    }
+}

@@ -1,0 +1,163 @@
+import Catalog
+import Consent
+import Foundation
+import Glibc
+import GRDB
+import Media
+import Renditions
+import SealedFile
+import Synchronization
+import Tap
+
+extension Recorder {
+    public func grant(_ request: GrantRequest, on recording: RecordingID, as principal: Principal) async throws -> GrantView {
+        try require([.participant], principal)
+        let record = try await recordingRecord(recording, principal)
+        guard let participant = principal.participant, let meeting = principal.meeting else { throw Self.notFound }
+        let purpose = request.purpose ?? .shareWithParticipants
+        let hours = request.hours ?? 24
+        guard (1...720).contains(hours) else { throw RecorderError(.invalid, "\(hours) hours", hint: "1 to 720", pointer: "/hours") }
+        let now = clock.now
+        let state = try await catalog.read { try $0.consentState(of: recording) }
+        try Self.requireSharing(participant, purpose, state, now)
+        let token = AccessToken.make()
+        let expires = min(now + .seconds(Int64(hours) * 3600), WallTime(nanoseconds: record.expiresAt))
+        try await catalog.write { db in
+            try AccessTokenRecord(hash: AccessToken.hash(token), role: Principal.Role.grant.rawValue, subject: participant.rawValue, participant: participant.rawValue,
+                                  meeting: meeting.rawValue, recording: recording.rawValue, purpose: purpose.rawValue, createdAt: now.nanoseconds,
+                                  expiresAt: expires.nanoseconds).insert(db)
+            try AuditLog.append(actor: participant.rawValue, action: "grant.issued", object: recording.rawValue, detail: purpose.rawValue, now: now, db)
+        }
+        return GrantView(token: token, expiresAt: expires.seconds)
+    }
+
+    /// Who shares may see; who shares nothing is not a recipient that the others agreed to.
+    private static func requireSharing(_ participant: ParticipantID, _ purpose: Purpose, _ state: ConsentState, _ now: WallTime) throws(RecorderError) {
+        guard Modality.allCases.contains(where: { state.allows(participant, $0, purpose, at: now) }) else {
+            throw RecorderError(.notConsented, "the others agreed to share with those who share themselves, and you do not", hint: "you can consent at any time while the recording runs")
+        }
+    }
+
+    public func renditions(of recording: RecordingID, as principal: Principal) async throws -> [RenditionView] {
+        try require([.moderator, .participant, .grant], principal)
+        let record = try await recordingRecord(recording, principal)
+        let (list, state) = try await catalog.read { db in (try db.renditions(of: record.id), try db.consentState(of: recording)) }
+        return list.compactMap { rendition, members in
+            guard let id = RenditionID(rawValue: rendition.id), let container = StageOutput.Container(rawValue: rendition.container) else { return nil }
+            let refusal = refusal(rendition, members, record, state, principal)
+            return RenditionView(
+                id: id, kind: rendition.kind, container: rendition.container, mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
+                contains: members.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
+                duration: Nanoseconds(count: rendition.duration).seconds, bytes: Int(rendition.bytes), width: rendition.width, height: rendition.height,
+                expiresAt: WallTime(nanoseconds: rendition.expiresAt).seconds, releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
+                downloadable: refusal == nil, reason: refusal?.detail)
+        }
+    }
+
+    /// Why this principal may not read this rendition now; nil where they may. Asked at each request, and again while one runs.
+    private func refusal(_ rendition: RenditionRecord, _ members: [String], _ record: RecordingRecord, _ state: ConsentState, _ principal: Principal) -> RecorderError? {
+        let now = clock.now
+        guard let purpose = Purpose(rawValue: rendition.purpose), let participant = principal.participant, principal.role == .participant || principal.role == .grant else {
+            return RecorderError(.forbidden, "only participants read a recording", hint: "use a participant's token or a grant")
+        }
+        guard principal.purpose.map({ $0 == purpose }) ?? true else { return RecorderError(.forbidden, "the grant is for another purpose") }
+        guard rendition.state == "ready", rendition.expiresAt > now.nanoseconds else { return RecorderError(.gone, "this version of the recording is gone") }
+        guard record.releasedAt != nil else { return RecorderError(.notConsented, "the moderator has not released the recording yet") }
+        do { try Self.requireSharing(participant, purpose, state, now) } catch { return error }
+        // Whoever is in it must still agree that it is shared.
+        let agreed = members.allSatisfy { member in
+            ParticipantID(rawValue: member).map { id in Modality.allCases.contains { state.allows(id, $0, purpose, at: now) } } ?? false
+        }
+        return agreed ? nil : RecorderError(.notConsented, "not everybody in it agrees to share it any more", hint: "a new version is being made")
+    }
+
+    public func download(_ id: RenditionID, as principal: Principal) async throws -> Download {
+        let (rendition, record) = try await readable(id, principal)
+        guard let container = StageOutput.Container(rawValue: rendition.container), let recording = RecordingID(rawValue: record.id), let participant = principal.participant else {
+            throw Self.notFound
+        }
+        let key = try await keys.key(KeyStore.rendition(id))
+        let path = configuration.artifact(record.id, id.rawValue).path
+        let context = SealedContext(recording: recording, object: KeyStore.rendition(id), modality: rendition.kind, part: rendition.output)
+        let opened = try await BlockingWork.run { try OpenRendition(path: path, key: key, context: context) }
+        let day = Date(timeIntervalSince1970: WallTime(nanoseconds: rendition.startWall).seconds).formatted(.iso8601.year().month().day().dateSeparator(.omitted))
+        return Download(
+            length: opened.length, entityTag: String(rendition.sha256.prefix(32)),
+            mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
+            fileName: "recording-\(day)-\(rendition.kind).\(container.fileExtension)",
+            body: { [self] range in self.body(opened, range, id, principal, participant) })
+    }
+
+    private func readable(_ id: RenditionID, _ principal: Principal) async throws -> (RenditionRecord, RecordingRecord) {
+        guard let rendition = try await catalog.read({ try RenditionRecord.fetchOne($0, key: id.rawValue) }), let recording = RecordingID(rawValue: rendition.recording) else {
+            throw Self.notFound
+        }
+        let record = try await recordingRecord(recording, principal)
+        let (members, state) = try await catalog.read { db in (try db.members(of: rendition.id), try db.consentState(of: recording)) }
+        if let refusal = refusal(rendition, members, record, state, principal) { throw refusal }
+        return (rendition, record)
+    }
+
+    /// Seconds between two looks at the right to read, while a response runs.
+    private static let recheckSeconds = 2.0
+
+    private func body(_ opened: OpenRendition, _ range: Range<Int>, _ id: RenditionID, _ principal: Principal, _ participant: ParticipantID) -> AsyncThrowingStream<[UInt8], any Error> {
+        let position = Mutex((at: range.lowerBound, checked: clock.now, isNoted: false))
+        @Sendable func note(_ isWhole: Bool) async throws {
+            let bytes: Int? = position.withLock { state in
+                guard !state.isNoted else { return nil }
+                state.isNoted = true
+                return state.at - range.lowerBound
+            }
+            guard let bytes else { return }
+            let now = clock.now
+            try await catalog.write { try $0.noteDownload(rendition: id.rawValue, participant: participant.rawValue, first: range.lowerBound, bytes: bytes, isWhole: isWhole, now: now) }
+        }
+        return AsyncThrowingStream { [self] in
+            let (at, checked, _) = position.withLock { $0 }
+            guard at < range.upperBound else {
+                try await note(true)
+                return nil
+            }
+            do {
+                let now = clock.now
+                if (now - checked).seconds >= Self.recheckSeconds {
+                    _ = try await readable(id, principal)
+                    position.withLock { $0.checked = now }
+                }
+                let chunk = try await BlockingWork.run { try opened.read(at: at, count: min(1 << 16, range.upperBound - at)) }
+                position.withLock { $0.at += chunk.count }
+                return chunk
+            } catch {
+                try await note(false)
+                throw error
+            }
+        }
+    }
+}
+
+/// A sealed rendition opened for one response.
+///
+/// Proof of `@unchecked`: the reader is used under the mutex only; descriptor and length never change.
+final class OpenRendition: @unchecked Sendable {
+    let length: Int
+    private let descriptor: Int32
+    private let reader: SealedReader
+    private let lock = Mutex(())
+
+    init(path: String, key: DataKey, context: SealedContext) throws {
+        descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw RecorderError(.gone, "the file is gone") }
+        do {
+            reader = try SealedReader(descriptor: descriptor, key: key, context: context)
+        } catch {
+            close(descriptor)
+            throw error
+        }
+        length = reader.length
+    }
+
+    deinit { close(descriptor) }
+
+    func read(at offset: Int, count: Int) throws -> [UInt8] { try lock.withLock { _ in try reader.read(at: offset, count: count) } }
+}

@@ -1,0 +1,224 @@
+import Catalog
+import Consent
+import Depacketize
+import Foundation
+import Glibc
+import GRDB
+import JobQueue
+import Logging
+import Media
+import PacketLog
+import Renditions
+import SealedFile
+
+/// Everything one run of a stage needs, opened: its order and descriptors, and what becomes of its outputs.
+struct StagePreparation: Sendable {
+    var order: StageOrder
+    var descriptors: [Int32] = []
+    var outputs: [Output] = []
+    /// Whose media goes in.
+    var members: [Member] = []
+
+    struct Output: Sendable {
+        /// The rendition's id, or the track's.
+        var id: String
+        var temporary: URL
+        var final: URL
+        var name: String
+        var keyID: String?
+    }
+
+    struct Member: Hashable, Sendable {
+        var participant: String
+        var modality: Modality
+    }
+
+    func closeDescriptors() { for descriptor in descriptors { close(descriptor) } }
+
+    mutating func open(_ path: String, _ flags: Int32) throws -> Int {
+        let descriptor = Glibc.open(path, flags | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw RecorderError(.storage, "a file of the recording cannot be opened: \(String(cString: strerror(errno)))") }
+        descriptors.append(descriptor)
+        return descriptors.count - 1
+    }
+}
+
+extension StageWorker {
+    func prepare(_ payload: StagePayload, _ job: Job, _ lease: Lease) async throws -> StagePreparation {
+        let recording = payload.recording
+        let (streams, state, names) = try await recorder.catalog.read { db in
+            let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
+            let people = try record.map { try db.participants(of: $0.meeting) } ?? []
+            return (try db.streams(of: recording.rawValue), try db.consentState(of: recording), Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first })
+        }
+        var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil))
+        do {
+            if let track = payload.job.track {
+                guard let (stream, _) = streams.first(where: { $0.stream.track == track.rawValue }) else { throw Recorder.notFound }
+                try await prepareTrack(stream, track, recording, lease, &preparation)
+            } else {
+                let now = recorder.clock.now
+                // Only what may be used for this pipeline's purpose goes in, asked now and not when the meeting ended.
+                let usable = streams.filter { stream, people in
+                    guard stream.summary != nil, let kind = MediaKind(rawValue: stream.kind) else { return false }
+                    return !people.isEmpty && people.allSatisfy { ParticipantID(rawValue: $0).map { state.allows($0, kind.modality, payload.purpose, at: now) } ?? false }
+                }
+                try await prepareInputs(payload, usable, names, &preparation)
+                try await prepareOutputs(payload, lease, &preparation)
+            }
+        } catch {
+            preparation.closeDescriptors()
+            throw error
+        }
+        return preparation
+    }
+
+    private func prepareTrack(_ stream: StreamRecord, _ track: TrackID, _ recording: RecordingID, _ lease: Lease, _ preparation: inout StagePreparation) async throws {
+        guard let kind = MediaKind(rawValue: stream.kind), let format: TrackFormat = Recorder.decoded(stream.format) else { throw Recorder.notFound }
+        let key = try await recorder.keys.key(KeyStore.track(track))
+        let folder = recorder.configuration.trackFolder(recording.rawValue, stream.track)
+        let numbers = try await BlockingWork.run { try TrackLogFolder.segments(folder.path) }
+        var places: [Int] = []
+        for number in numbers { places.append(try preparation.open(folder.appending(path: TrackLogFiles.segment(number)).path, O_RDONLY)) }
+        preparation.order.inputs = [StageInput(descriptors: places, key: key, content: .packetLog(
+            identity: TrackLogIdentity(recording: recording, track: track, kind: kind), format: format, segments: numbers))]
+        let output = output(recording, id: track.rawValue, name: "track", lease, keyID: nil)
+        let place = try preparation.open(output.temporary.path, O_RDWR | O_CREAT | O_TRUNC)
+        preparation.outputs = [output]
+        preparation.order.outputs = [StageOutput(descriptor: place, key: key, context: Self.trackContext(recording, track, kind), container: .matroska)]
+    }
+
+    static func trackContext(_ recording: RecordingID, _ track: TrackID, _ kind: MediaKind) -> SealedContext {
+        SealedContext(recording: recording, object: KeyStore.track(track), modality: kind.rawValue, part: "matroska")
+    }
+
+    private func output(_ recording: RecordingID, id: String, name: String, _ lease: Lease, keyID: String?) -> StagePreparation.Output {
+        StagePreparation.Output(id: id, temporary: recorder.configuration.temporary.appending(path: "\(lease.job).\(lease.token).\(name)"),
+                                final: recorder.configuration.artifact(recording.rawValue, id), name: name, keyID: keyID)
+    }
+
+    private func prepareInputs(_ payload: StagePayload, _ usable: [(stream: StreamRecord, participants: [String])], _ names: [String: String?],
+                               _ preparation: inout StagePreparation) async throws {
+        let recording = payload.recording
+        let summaries = usable.compactMap { Recorder.decoded($0.stream.summary) as TrackSummary? }
+        if let start = summaries.map(\.startWall).min(), let end = summaries.map(\.endWall).max() { preparation.order.span = WallSpan(start: start, end: end) }
+        var members: Set<StagePreparation.Member> = []
+        for input in payload.job.inputs {
+            switch input {
+            case .tracks(_, let kind):
+                for (stream, people) in usable where stream.kind == kind.rawValue {
+                    guard let track = TrackID(rawValue: stream.track), let summary: TrackSummary = Recorder.decoded(stream.summary) else { continue }
+                    let place = try preparation.open(recorder.configuration.artifact(recording.rawValue, stream.track).path, O_RDONLY)
+                    let label = people.compactMap { names[$0] ?? nil }.joined(separator: ", ")
+                    preparation.order.inputs.append(StageInput(
+                        descriptors: [place], key: try await recorder.keys.key(KeyStore.track(track)),
+                        content: .track(context: Self.trackContext(recording, track, kind), track: summary),
+                        participant: people.count == 1 ? ParticipantID(rawValue: people[0]) : nil, label: label))
+                    members.formUnion(people.map { .init(participant: $0, modality: kind.modality) })
+                }
+            case .output(let stage, let name):
+                guard let made = try await recorder.catalog.read({ db in
+                    try RenditionRecord.fetchOne(db, sql: "SELECT * FROM rendition WHERE recording = ? AND stage = ? AND output = ? AND state = 'ready'", arguments: [recording.rawValue, stage, name])
+                }), let id = RenditionID(rawValue: made.id) else { continue }
+                let place = try preparation.open(recorder.configuration.artifact(recording.rawValue, made.id).path, O_RDONLY)
+                preparation.order.inputs.append(StageInput(
+                    descriptors: [place], key: try await recorder.keys.key(KeyStore.rendition(id)),
+                    content: .rendition(context: SealedContext(recording: recording, object: KeyStore.rendition(id), modality: made.kind, part: name),
+                                        startWall: WallTime(nanoseconds: made.startWall))))
+                let below = try await recorder.catalog.read { db in
+                    try Row.fetchAll(db, sql: "SELECT participant, modality FROM rendition_member WHERE rendition = ?", arguments: [made.id])
+                        .compactMap { row in Modality(rawValue: row["modality"]).map { StagePreparation.Member(participant: row["participant"], modality: $0) } }
+                }
+                members.formUnion(below)
+            }
+        }
+        preparation.members = members.sorted { ($0.participant, $0.modality.rawValue) < ($1.participant, $1.modality.rawValue) }
+    }
+
+    private func prepareOutputs(_ payload: StagePayload, _ lease: Lease, _ preparation: inout StagePreparation) async throws {
+        let recording = payload.recording
+        for output in payload.job.outputs {
+            let id = RenditionID.random()
+            let key = try await recorder.keys.create(rendition: id, of: recording, now: recorder.clock.now)
+            let made = self.output(recording, id: id.rawValue, name: output.name, lease, keyID: KeyStore.rendition(id))
+            preparation.outputs.append(made)
+            let place = try preparation.open(made.temporary.path, O_RDWR | O_CREAT | O_EXCL)
+            preparation.order.outputs.append(StageOutput(
+                descriptor: place, key: key, context: SealedContext(recording: recording, object: KeyStore.rendition(id), modality: payload.job.kind.renditionKind, part: output.name),
+                container: output.container))
+        }
+    }
+
+    /// Puts finished outputs in their place and enters them, in one transaction that asks consent and expiry again.
+    func publish(_ result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ lease: Lease) async throws {
+        guard result.outputs.count == preparation.outputs.count else {
+            throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the stage reported \(result.outputs.count) outputs of \(preparation.outputs.count)"))
+        }
+        let outputs = preparation.outputs
+        try await BlockingWork.run {
+            for output in outputs {
+                let folder = output.final.deletingLastPathComponent()
+                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+                guard rename(output.temporary.path, output.final.path) == 0 else { throw RecorderError(.storage, "rename failed: \(String(cString: strerror(errno)))") }
+                try DescriptorIO.syncDirectory(folder.path)
+            }
+        }
+        let now = recorder.clock.now
+        let isKept = try await recorder.catalog.write { db in
+            guard try JobStore.complete(lease, now: now, db) else { throw LeaseLost() }
+            let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, now, db)
+            try Self.settle("\(payload.recording)#\(Self.run(of: lease, db))", db)
+            return isKept
+        }
+        if !isKept { await discard(preparation) }
+    }
+
+    private static func run(of lease: Lease, _ db: Database) throws -> String {
+        let group = try String.fetchOne(db, sql: "SELECT job_group FROM job WHERE id = ?", arguments: [lease.job.rawValue]) ?? "#"
+        return String(group.split(separator: "#", omittingEmptySubsequences: false)[1])
+    }
+
+    private static func enter(track result: StageResult, _ payload: StagePayload, _ db: Database) throws -> Bool {
+        guard let summary = result.track, let output = result.outputs.first, let track = payload.job.track else { return false }
+        let isWhole = summary.verdict.lost == 0 && summary.verdict.droppedUnits == 0 && summary.verdict.outliers == 0
+        try db.execute(sql: "UPDATE stream SET summary = ?, verdict = ?, file = ?, bytes = ?, sha256 = ? WHERE track = ? AND verdict IS NOT 'erased'", arguments: [
+            String(decoding: try JSONEncoder().encode(summary), as: UTF8.self), isWhole ? "complete" : "defects", "artifacts/\(track).sealed", output.bytes,
+            output.ciphertextSHA256, track.rawValue,
+        ])
+        return db.changesCount == 1
+    }
+
+    /// False where somebody withdrew, or the recording ended, while the stage ran: then nothing is published.
+    private static func enter(renditions result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ now: WallTime, _ db: Database) throws -> Bool {
+        let recording = payload.recording
+        guard let record = try RecordingRecord.fetchOne(db, key: recording.rawValue), record.state == "processing", record.expiresAt > now.nanoseconds else { return false }
+        let state = try db.consentState(of: recording)
+        guard preparation.members.allSatisfy({ member in
+            ParticipantID(rawValue: member.participant).map { state.allows($0, member.modality, payload.purpose, at: now) } ?? false
+        }) else { return false }
+        let consents = state.earliestExpiry(of: preparation.members.compactMap { ParticipantID(rawValue: $0.participant) })?.nanoseconds ?? record.expiresAt
+        for (output, report) in zip(preparation.outputs, result.outputs) {
+            guard let container = payload.job.outputs.first(where: { $0.name == output.name })?.container else { return false }
+            try db.insert(RenditionRecord(
+                id: output.id, recording: recording.rawValue, stage: payload.job.stageName, kind: payload.job.kind.renditionKind, output: output.name, container: container.rawValue,
+                purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: report.ciphertextSHA256, startWall: report.startWall.nanoseconds,
+                duration: report.duration.count, width: report.width, height: report.height, loudness: report.loudnessLUFS, state: "ready", createdAt: now.nanoseconds,
+                expiresAt: min(record.expiresAt, consents)), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
+        }
+        try AuditLog.append(actor: "worker", action: "rendition.made", object: recording.rawValue, detail: payload.job.stageName, now: now, db)
+        return true
+    }
+
+    /// Removes what a run that came to nothing left: files first here, since nobody could read them yet; then their keys.
+    func discard(_ preparation: StagePreparation) async {
+        for output in preparation.outputs {
+            unlink(output.temporary.path)
+            if output.keyID != nil { unlink(output.final.path) }
+        }
+        do {
+            _ = try await recorder.keys.destroy(preparation.outputs.compactMap(\.keyID))
+        } catch {
+            recorder.logger.error("the keys of a discarded rendition are still there", metadata: ["error": "\(error)"])
+        }
+    }
+}

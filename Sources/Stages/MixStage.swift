@@ -1,0 +1,79 @@
+import FFmpeg
+import Foundation
+import Media
+import Renditions
+
+extension StageRun {
+    /// All sound tracks to one mix: one pass measures the loudness, one writes it at the wanted level.
+    func mix() throws -> StageResult {
+        let span = try span()
+        let tracks = order.inputs.filter { if case .track = $0.content { true } else { false } }
+        guard !tracks.isEmpty else { throw StageFailure(code: .nothingToDo, what: "no sound was recorded") }
+        let channels = order.parameters.channels
+        let total = Int((span.duration.seconds * 48_000).rounded(.up))
+
+        let meter = LoudnessMeter(channels: channels)
+        try MixReader(self, tracks, span, channels).forEachBlock(total) { block, at in
+            block.withUnsafeBufferPointer { meter.add($0) }
+            progress(0.4 * Double(at) / Double(total))
+        }
+        let measured = meter.integrated
+        // Silence stays silence; nothing is raised by more than 30 dB.
+        let gainDB = min(30, measured.map { order.parameters.loudnessLUFS - $0 } ?? 0)
+        let gain = Float(pow(10, gainDB / 20))
+        // Peaks between samples are up to half a decibel higher.
+        var limiter = PeakLimiter(ceiling: Float(pow(10, (order.parameters.truePeakDB - 0.5) / 20)), channels: channels)
+
+        let writers = try order.outputs.map { try SoundWriter(self, $0, channels: channels, bitrate: order.parameters.audioBitrate, seconds: span.duration.seconds) }
+        let after = LoudnessMeter(channels: channels)
+        var skip = PeakLimiter.delay
+        var left = total
+        func give(_ block: [Float]) throws {
+            let part = Array(block.dropFirst(skip * channels).prefix(left * channels))
+            skip = max(0, skip - block.count / channels)
+            left -= part.count / channels
+            part.withUnsafeBufferPointer { after.add($0) }
+            for writer in writers { try writer.write(part) }
+        }
+        try MixReader(self, tracks, span, channels).forEachBlock(total) { block, at in
+            var block = block
+            for i in block.indices { block[i] *= gain }
+            limiter.process(&block)
+            try give(block)
+            progress(0.4 + 0.6 * Double(at) / Double(total))
+        }
+        var rest = [Float](repeating: 0, count: PeakLimiter.delay * channels)
+        limiter.process(&rest)
+        try give(rest)
+        let digests = try writers.map { try $0.finish() }
+        let duration = Nanoseconds(seconds: Double(total) / 48_000)
+        return StageResult(outputs: digests.map { Self.report($0, start: span.start, duration: duration, loudness: after.integrated) })
+    }
+}
+
+/// All tracks of a mix, decoded once from start to end in blocks of a second.
+struct MixReader {
+    private static let blockSamples = 48_000
+    private let tracks: [TrackSound]
+    private let channels: Int
+
+    init(_ run: StageRun, _ inputs: [StageInput], _ span: WallSpan, _ channels: Int) throws {
+        self.channels = channels
+        tracks = try inputs.compactMap { input in
+            guard case .track(let context, let summary) = input.content else { return nil }
+            let origin = Int(((summary.startWall - span.start).seconds * 48_000).rounded())
+            return try TrackSound(run.source(input, context), origin: origin, channels: channels)
+        }
+    }
+
+    /// Calls `body` with interleaved blocks and their place, for `total` samples.
+    func forEachBlock(_ total: Int, _ body: ([Float], Int) throws -> Void) throws {
+        var at = 0
+        while at < total {
+            var block = [Float](repeating: 0, count: min(Self.blockSamples, total - at) * channels)
+            for track in tracks { try track.add(to: &block, start: at) }
+            try body(block, at)
+            at += block.count / channels
+        }
+    }
+}

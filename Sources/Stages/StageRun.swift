@@ -1,0 +1,85 @@
+import FFmpeg
+import Media
+import PacketLog
+import Renditions
+import SealedFile
+
+/// One order being carried out: its descriptors, and the ways to report. Confined to one thread.
+public final class StageRun {
+    let order: StageOrder
+    private let descriptors: [Int32]
+    private let report: (Double) -> Void
+    private var told = 0.0
+
+    /// Carries out `order`; `progress` gets shares 0...1 that never fall. Throws ``StageFailure``.
+    public static func run(_ order: StageOrder, descriptors: [Int32], progress: @escaping (Double) -> Void) throws(StageFailure) -> StageResult {
+        let run = StageRun(order, descriptors, progress)
+        do {
+            switch order.stage {
+            case .depacketize: return try run.depacketize()
+            case .mix: return try run.mix()
+            case .compose: return try run.compose()
+            case .waveform: return try run.waveform()
+            case .thumbnail: return try run.thumbnail()
+            }
+        } catch let failure as StageFailure {
+            throw failure
+        } catch let error as SealedFileError {
+            if case .system(_, 28) = error { throw StageFailure(code: .outputFull, what: "the disk is full", hint: "free some space, then retry the job") }
+            throw StageFailure(code: .damagedInput, what: error.description, hint: "the file on disk is not the one that was written: see the backup")
+        } catch {
+            throw StageFailure(code: .library, what: "\(error)")
+        }
+    }
+
+    private init(_ order: StageOrder, _ descriptors: [Int32], _ report: @escaping (Double) -> Void) {
+        self.order = order
+        self.descriptors = descriptors
+        self.report = report
+    }
+
+    func progress(_ share: Double) {
+        guard share - told >= 0.01 || share >= 1 && told < 1 else { return }
+        told = min(1, share)
+        report(told)
+    }
+
+    func descriptor(_ place: Int) throws(StageFailure) -> Int32 {
+        guard descriptors.indices.contains(place) else { throw StageFailure(code: .protocolViolation, what: "descriptor \(place) was not handed over") }
+        return descriptors[place]
+    }
+
+    func descriptors(of input: StageInput) throws(StageFailure) -> [Int32] {
+        var all: [Int32] = []
+        for place in input.descriptors { all.append(try descriptor(place)) }
+        return all
+    }
+
+    func sink(_ output: StageOutput, windowBytes: Int) throws -> SealedSink {
+        try SealedSink(descriptor: descriptor(output.descriptor), key: output.key, context: output.context, windowBytes: windowBytes)
+    }
+
+    func source(_ input: StageInput, _ context: SealedContext) throws -> SealedSource {
+        guard let place = input.descriptors.first else { throw StageFailure(code: .protocolViolation, what: "an input without a descriptor") }
+        return try SealedSource(descriptor: descriptor(place), key: input.key, context: context)
+    }
+
+    func span() throws(StageFailure) -> WallSpan {
+        guard let span = order.span, span.duration > .zero else { throw StageFailure(code: .nothingToDo, what: "there is no time to fill") }
+        guard span.duration <= .seconds(24 * 3600) else {
+            throw StageFailure(code: .limitExceeded, what: "the recording spans more than a day", hint: "check the times of its packets")
+        }
+        return span
+    }
+
+    func output() throws(StageFailure) -> StageOutput {
+        guard let output = order.outputs.first, order.outputs.count == 1 else { throw StageFailure(code: .protocolViolation, what: "this stage has one output") }
+        return output
+    }
+
+    static func report(_ digest: SealedDigest, start: WallTime, duration: Nanoseconds, frames: Int? = nil, width: Int? = nil, height: Int? = nil,
+                       loudness: Double? = nil) -> OutputReport {
+        OutputReport(bytes: Int64(digest.plaintextBytes), ciphertextSHA256: digest.ciphertextSHA256, startWall: start, duration: duration, videoFrames: frames,
+                     width: width, height: height, loudnessLUFS: loudness)
+    }
+}
