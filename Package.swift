@@ -27,9 +27,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
-let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -40,7 +40,7 @@ let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "as
 let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioFoundation = Target.Dependency.product(name: "NIOFoundationCompat", package: "swift-nio")
-let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 
 let package = Package(
     name: "mitschnitt",
@@ -53,13 +53,12 @@ let package = Package(
         source("apple/swift-argument-parser", "1.8.2"),
         source("apple/swift-configuration", "1.4.0", traits: ["JSON", "YAML", "CommandLineArguments"]),
         source("apple/swift-crypto", "4.5.2"),
+        source("apple/swift-http-types", "1.6.0"),
         source("apple/swift-log", "1.16.2"),
-        source("apple/swift-metrics", "2.13.0"),
         source("apple/swift-nio", "2.101.2"),
         source("apple/swift-system", "1.8.1"),
         source("groue/GRDB.swift", "7.10.0"),
         source("hummingbird-project/hummingbird", "2.28.1"),
-        source("hummingbird-project/swift-mustache", "2.1.1"),
         source("jpsim/Yams", "6.2.2"),
         source("swift-server/async-http-client", "1.37.0"),
         source("swift-server/swift-service-lifecycle", "2.13.0"),
@@ -90,13 +89,13 @@ let package = Package(
         library("Stages", ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Renditions", "FFmpeg"]),
         // The use cases, and the ways to reach them.
         library("Recorder", ["Media", "RTP", "Depacketize", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
-                             crypto, grdb, log, metrics, lifecycle]),
-        library("Web", ["Media", "RTP", "Consent", "Recorder", "SealedFile", hummingbird, mustache, crypto, log, metrics],
-                resources: [.embedInCode("Resources")]),
+                             crypto, grdb, log, lifecycle]),
+        library("Web", ["Media", "RTP", "Consent", "Recorder", "SealedFile", hummingbird, nio, httpTypes, lifecycle, crypto, log],
+                resources: ["index.html", "participant.html", "moderator.html", "style.css", "app.js", "openapi.json"].map { .embedInCode("Resources/\($0)") }),
         library("Truth"),
         .executableTarget(name: "mitschnitt",
-                          dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
-                                         "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log, metrics],
+                          dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, system, signals, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+                                         "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages", "Renditions", "FFmpeg", "CLinux"], swiftSettings: settings),
     ]

@@ -15,7 +15,7 @@ import Tap
 ///
 /// What happens while the program runs is a few services: ``StageWorker`` runs the queue, ``Housekeeping`` watches consents and expiry. Live
 /// captures are held in memory; after a restart they listen at their old ports again, with every gate closed until consent is read.
-public final class Recorder: Sendable {
+public final class Recorder: RecorderAPI {
     public let configuration: RecorderConfiguration
     public let clock: ServiceClock
     let catalog: Catalog

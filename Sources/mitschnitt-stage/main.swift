@@ -17,6 +17,18 @@ guard clinux_confine_stage(addressSpaceBytes) == 0 else {
     exit(2)
 }
 FFmpegLibrary.quiet()
+if CommandLine.arguments.dropFirst().first == "--check" {
+    // For `mitschnitt doctor`: the codecs that stages need, each really opened.
+    do {
+        _ = try Encoder.h264(width: 64, height: 64, frameRate: 25, preset: "veryfast", constantRateFactor: 25, threads: 1)
+        _ = (try Encoder.aac(channels: 1, bitrate: 64_000), try Encoder.opus(channels: 1, bitrate: 64_000), try Encoder.jpeg(width: 64, height: 64), try OpusDecoder(channels: 1))
+        print(FFmpegLibrary.versions + ", libx264, aac, libopus")
+        exit(0)
+    } catch {
+        print(error)
+        exit(3)
+    }
+}
 let channel = StageChannel(socket: STDIN_FILENO)
 do {
     guard let (order, descriptors) = try channel.receiveOrder() else { exit(1) }

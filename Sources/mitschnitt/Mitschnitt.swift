@@ -12,7 +12,7 @@ struct Mitschnitt: AsyncParsableCommand {
             A server: `mitschnitt serve --data /var/lib/mitschnitt`. Captures to files, without a server: `mitschnitt render`.
             """,
         version: "0.1.0",
-        subcommands: [DemoCommand.self, ReplayCommand.self, RenderCommand.self, PipelineCommand.self])
+        subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, PipelineCommand.self, ExportCommand.self, DoctorCommand.self])
 
     static func main() async {
         // Keys and media pass through this process: no core dump, no ptrace by others of the same user.

@@ -33,7 +33,7 @@ final class Terminal: Sendable {
 
     /// A promise with its figure; false makes the mark a cross.
     func check(_ kept: Bool, _ what: String, _ figure: String) {
-        line("   \(kept ? green("✓") : red("✗")) \(what.padding(toLength: 52, withPad: " ", startingAt: 0)) \(figure)")
+        line("   \(kept ? green("✓") : red("✗")) \(what.padding(toLength: 58, withPad: " ", startingAt: 0)) \(figure)")
     }
 
     /// Bars that are redrawn in place; a log file gets a line for each quarter.

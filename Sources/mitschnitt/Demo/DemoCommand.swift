@@ -84,7 +84,7 @@ final class Demo {
 
     func run() async throws -> Bool {
         terminal.step(2, "A moderator plans two meetings, invites A, B and C, and asks for recordings of six streams each")
-        let issued: IssuedToken = try await `operator`.post("/v1/tokens", TokenRequest(role: .moderator, days: 1))
+        let issued: IssuedToken = try await `operator`.post("/v1/tokens", TokenRequest(role: .moderator, days: 30))
         let moderator = `operator`.acting(with: issued.token)
         let names = ["A": "Anna", "B": "Björn", "C": "Chris"]
         let first = try await DemoConference(title: "Tuesday group", capture: fixtures.appending(path: "vp8.pcap"), names: names,

@@ -1,0 +1,219 @@
+// The pages' one script: shows what the API says, in German or English. No framework, nothing from elsewhere.
+const texts = {
+  de: {
+    welcome: 'Bitte geben Sie den Zugangscode aus Ihrer Einladung ein.', code: 'Zugangscode', signIn: 'Anmelden', signOut: 'Abmelden', other: 'English',
+    yourRecordings: 'Ihre Aufzeichnungen', yourDecision: 'Ihre Entscheidung', notice: 'Worum es geht', allow: 'Ich erlaube', audio: 'meinen Ton', video: 'mein Bild',
+    give: 'Einwilligen', refuse: 'Nicht aufzeichnen', withdraw: 'Widerrufen', erase: 'beim Widerruf auch löschen, was schon von mir aufgezeichnet wurde', results: 'Aufzeichnung',
+    meetings: 'Treffen', title: 'Titel (freiwillig)', plan: 'Treffen anlegen', people: 'Teilnehmende', name: 'Name', invite: 'Einladen', recordings: 'Aufzeichnungen',
+    askRecording: 'Aufzeichnung anfordern', sdpHelp: 'Eine Zeile „Name Art“ (Art: audio, video oder screen), darunter das SDP, dann eine Leerzeile.', streams: 'Medienströme', record: 'Aufzeichnen',
+    whoRecorded: 'Wer aufgezeichnet wird', decision: 'Entscheidung', now: 'Jetzt', pause: 'Pause', resume: 'Weiter', stop: 'Beenden', release: 'Freigeben', eraseAll: 'Löschen',
+    undecided: 'noch keine', given: 'eingewilligt', refused: 'abgelehnt', withdrawn: 'widerrufen', on: 'wird aufgezeichnet', off: 'wird nicht aufgezeichnet',
+    youOn: 'Sie werden gerade aufgezeichnet.', youOff: 'Sie werden gerade nicht aufgezeichnet.', expires: 'Wird gelöscht am', download: 'herunterladen', none: 'Es gibt noch keine Aufzeichnung.',
+    invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
+    state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
+    kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
+  },
+  en: {
+    welcome: 'Please enter the access code from your invitation.', code: 'Access code', signIn: 'Sign in', signOut: 'Sign out', other: 'Deutsch',
+    yourRecordings: 'Your recordings', yourDecision: 'Your decision', notice: 'What this is about', allow: 'I allow', audio: 'my voice', video: 'my picture',
+    give: 'Consent', refuse: 'Do not record me', withdraw: 'Withdraw', erase: 'when withdrawing, also erase what was recorded of me', results: 'Recording',
+    meetings: 'Meetings', title: 'Title (optional)', plan: 'Plan a meeting', people: 'Participants', name: 'Name', invite: 'Invite', recordings: 'Recordings',
+    askRecording: 'Ask for a recording', sdpHelp: 'A line “name kind” (kind: audio, video or screen), the SDP below it, then an empty line.', streams: 'Media streams', record: 'Record',
+    whoRecorded: 'Who is being recorded', decision: 'Decision', now: 'Now', pause: 'Pause', resume: 'Resume', stop: 'Stop', release: 'Release', eraseAll: 'Erase',
+    undecided: 'none yet', given: 'consented', refused: 'refused', withdrawn: 'withdrawn', on: 'being recorded', off: 'not recorded',
+    youOn: 'You are being recorded now.', youOff: 'You are not being recorded now.', expires: 'Will be erased on', download: 'download', none: 'There is no recording yet.',
+    invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
+    state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
+    kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
+  },
+};
+let language = localStorage.getItem('language') ?? (navigator.language.startsWith('de') ? 'de' : 'en');
+let csrf = '';
+const t = (key) => texts[language][key] ?? key;
+const $ = (selector, root = document) => root.querySelector(selector);
+const say = (text) => { $('#status').textContent = text; };
+const date = (seconds) => new Date(seconds * 1000).toLocaleString(language, { dateStyle: 'long', timeStyle: 'short' });
+
+function translate(root = document) {
+  document.documentElement.lang = language;
+  for (const node of root.querySelectorAll('[data-t]')) node.textContent = t(node.dataset.t);
+  const button = $('#language');
+  if (button) button.textContent = t('other');
+}
+
+async function call(method, path, body) {
+  const response = await fetch(path, { method, headers: { 'X-CSRF-Token': csrf, ...(body && { 'Content-Type': 'application/json' }) }, body: body && JSON.stringify(body) });
+  if (response.status === 401 && document.body.dataset.page !== 'index') location.assign('/');
+  const answer = response.status === 204 ? {} : await response.json();
+  if (!response.ok) throw new Error([answer.detail ?? answer.title, answer.hint].filter(Boolean).join(' – '));
+  return answer;
+}
+const attempt = async (work) => { try { await work(); } catch (error) { say(t('failed') + error.message); } };
+const copy = (id) => { const node = $(`#${id}`).content.cloneNode(true).firstElementChild; translate(node); return node; };
+function element(name, text, attributes = {}) {
+  const node = document.createElement(name);
+  if (text !== undefined) node.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+function index() {
+  // A code in a link is filled in and removed from the address; nothing happens until the button is pressed.
+  const code = new URLSearchParams(location.hash.slice(1)).get('code');
+  if (code) { $('#code').value = code; history.replaceState(null, '', '/'); }
+  $('#sign-in').addEventListener('submit', (event) => {
+    event.preventDefault();
+    attempt(async () => location.assign((await call('POST', '/session', { code: $('#code').value })).page));
+  });
+}
+
+async function participant(me) {
+  const box = $('#recordings');
+  const list = await call('GET', `/v1/meetings/${me.meeting}/recordings`);
+  if (!list.length) { box.replaceChildren(element('p', t('none'))); return; }
+  const cards = await Promise.all(list.map((recording) => participantCard(recording, me)));
+  box.replaceChildren(...cards);
+}
+
+async function participantCard(recording, me) {
+  const card = copy('recording');
+  const base = `/v1/recordings/${recording.id}`;
+  const [notice, consent, renditions] = await Promise.all([call('GET', `${base}/notice?language=${language}`), call('GET', `${base}/consent`), call('GET', `${base}/renditions`)]);
+  const own = consent.people[0];
+  $('h2', card).textContent = date(recording.started_at);
+  $('.state', card).textContent = texts[language].state[recording.state] ?? recording.state;
+  $('.decision', card).textContent = t(own?.decision ?? 'undecided') + (own?.modalities.length ? `: ${own.modalities.map(t).join(', ')}` : '');
+  $('.recorded', card).textContent = own?.recorded ? t('youOn') : t('youOff');
+  $('.recorded', card).classList.toggle('on', Boolean(own?.recorded));
+  $('.notice', card).textContent = notice.text;
+  $('details', card).open = own?.decision === 'undecided';
+  $('.expiry', card).textContent = `${t('expires')} ${date(recording.expires_at)}`;
+  const decide = (decision) => attempt(async () => {
+    const modalities = ['audio', 'video'].filter((name) => $(`[name=${name}]`, card).checked);
+    await call('POST', `${base}/consent`, { decision, notice: notice.hash, language, modalities, erase: $('[name=erase]', card).checked });
+    say(t('saved'));
+    await participant(me);
+  });
+  for (const [name, decision] of [['give', 'given'], ['refuse', 'refused'], ['withdraw', 'withdrawn']]) $(`.${name}`, card).addEventListener('click', () => decide(decision));
+  $('.withdraw', card).disabled = own?.decision !== 'given';
+  results(card, renditions);
+  return card;
+}
+
+function results(card, renditions) {
+  const readable = renditions.filter((item) => item.downloadable);
+  const url = (item) => `/v1/renditions/${item.id}/content`;
+  const main = readable.find((item) => item.kind === 'composite') ?? readable.find((item) => item.media_type === 'audio/mp4');
+  if (main) {
+    const player = element(main.kind === 'composite' ? 'video' : 'audio', undefined, { controls: '', preload: 'metadata', src: url(main) });
+    const still = readable.find((item) => item.kind === 'thumbnail');
+    if (still) player.setAttribute('poster', url(still));
+    $('.player', card).append(player);
+  }
+  for (const item of renditions.filter((item) => ['composite', 'mix'].includes(item.kind))) {
+    const line = element('li', `${texts[language].kind[item.kind]} (${item.container}, ${Math.round(item.bytes / 1024)} kB) `);
+    line.append(item.downloadable ? element('a', t('download'), { href: `${url(item)}?download=1` }) : element('span', item.reason ?? ''));
+    $('ul', card).append(line);
+  }
+}
+
+async function moderator() {
+  const meetings = await call('GET', '/v1/meetings');
+  $('#meetings').replaceChildren(...meetings.map(meetingCard));
+  $('#new-meeting').addEventListener('submit', (event) => {
+    event.preventDefault();
+    attempt(async () => { await call('POST', '/v1/meetings', { title: $('#title').value || null }); location.reload(); });
+  });
+}
+
+function meetingCard(meeting) {
+  const card = copy('meeting');
+  $('h2', card).textContent = meeting.title ?? date(meeting.created_at);
+  $('.people', card).replaceChildren(...meeting.participants.map((person) => element('li', person.name ?? '–')));
+  $('.invite', card).addEventListener('submit', (event) => {
+    event.preventDefault();
+    attempt(async () => {
+      const invitation = await call('POST', `/v1/meetings/${meeting.id}/participants`, { name: $('.invite input', card).value });
+      meeting.participants.push(invitation.participant);
+      $('.people', card).append(element('li', invitation.participant.name));
+      $('.link', card).textContent = `${t('invited')}${location.origin}/#code=${invitation.token}`;
+      $('.invite', card).reset();
+    });
+  });
+  $('.record', card).addEventListener('submit', (event) => {
+    event.preventDefault();
+    attempt(async () => {
+      const streams = $('.record textarea', card).value.trim().split(/\n\s*\n/).map((block) => {
+        const [head, ...sdp] = block.split('\n');
+        const [, name, kind] = head.trim().match(/^(.*)\s+(\w+)$/) ?? [];
+        return { participants: meeting.participants.filter((person) => person.name === name).map((person) => person.id), kind, sdp: sdp.join('\r\n') + '\r\n' };
+      });
+      await call('POST', `/v1/meetings/${meeting.id}/recordings`, { streams });
+      await showRecordings(card, meeting);
+    });
+  });
+  watch(() => showRecordings(card, meeting));
+  return card;
+}
+
+// Asks again every two seconds while the page is seen.
+function watch(work) {
+  const round = async () => { if (!document.hidden) await attempt(work); setTimeout(round, 2000); };
+  round();
+}
+
+async function showRecordings(card, meeting) {
+  const list = await call('GET', `/v1/meetings/${meeting.id}/recordings`);
+  const box = $('.recordings', card);
+  for (const recording of list) {
+    const consent = await call('GET', `/v1/recordings/${recording.id}/consent`);
+    let node = $(`[data-id="${recording.id}"]`, box);
+    if (!node) {
+      node = copy('recording');
+      node.dataset.id = recording.id;
+      box.append(node);
+      for (const button of node.querySelectorAll('[data-command]')) {
+        button.addEventListener('click', () => attempt(async () => {
+          if (button.dataset.command === 'erase' && !confirm(t('sure'))) return;
+          await call('POST', `/v1/recordings/${recording.id}/${button.dataset.command}`);
+          await showRecordings(card, meeting);
+        }));
+      }
+    }
+    fill(node, recording, consent);
+  }
+  for (const node of box.children) if (!list.some((recording) => recording.id === node.dataset.id)) node.remove();
+}
+
+function fill(node, recording, consent) {
+  const can = { pause: ['recording'], resume: ['paused'], stop: ['recording', 'paused'], release: recording.released_at ? [] : ['ready'] };
+  $('h4', node).textContent = date(recording.started_at);
+  $('.state', node).textContent = texts[language].state[recording.state] ?? recording.state;
+  $('.expiry', node).textContent = `${t('expires')} ${date(recording.expires_at)}`;
+  $('tbody', node).replaceChildren(...consent.people.map((person) => {
+    const row = element('tr');
+    row.append(element('td', person.name ?? '–'), element('td', t(person.decision)), element('td', person.recorded ? t('on') : t('off'), person.recorded ? { class: 'on' } : {}));
+    return row;
+  }));
+  $('.progress', node).replaceChildren(...recording.progress.map((stage) => {
+    const line = element('label', `${stage.stage} `);
+    line.append(element('progress', undefined, { max: 1, value: stage.progress }), stage.error ? ` ${stage.error}` : '');
+    return line;
+  }));
+  $('.problems', node).replaceChildren(...recording.problems.map((problem) => element('li', problem)));
+  for (const [command, states] of Object.entries(can)) $(`[data-command=${command}]`, node).disabled = !states.includes(recording.state);
+}
+
+translate();
+$('#language')?.addEventListener('click', () => { language = language === 'de' ? 'en' : 'de'; localStorage.setItem('language', language); location.reload(); });
+$('#sign-out')?.addEventListener('click', () => attempt(async () => { await call('DELETE', '/session'); location.assign('/'); }));
+const page = document.body.dataset.page;
+if (page === 'index') {
+  index();
+} else {
+  attempt(async () => {
+    const me = await call('GET', '/v1/me');
+    csrf = me.csrf;
+    await (page === 'participant' ? participant(me) : moderator());
+  });
+}

@@ -1,0 +1,54 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import Recorder
+import ServiceLifecycle
+
+/// How the web server is set up.
+public struct WebOptions: Sendable {
+    public var address = "127.0.0.1"
+    /// 0: any free port.
+    public var port = 8080
+    /// Whether X-Forwarded-Proto of a proxy in front is believed.
+    public var trustsProxy = false
+    public init() {}
+}
+
+/// The HTTP API, the pages and the metrics.
+public enum WebServer {
+    /// All routes over a recorder.
+    static func router(_ recorder: any RecorderAPI, _ options: WebOptions) -> Router<WebContext> {
+        let sessions = Sessions()
+        let router = Router(context: WebContext.self)
+        router.add(middleware: EdgeMiddleware())
+        router.add(middleware: AuthenticationMiddleware(recorder: recorder, sessions: sessions))
+        APIRoutes(recorder: recorder).add(to: router)
+        SessionRoutes(recorder: recorder, sessions: sessions, trustsProxy: options.trustsProxy).add(to: router)
+        Pages.add(to: router)
+        router.get("/metrics") { _, context in
+            guard try context.required().role == .operator else { throw RecorderError(.forbidden, "metrics are the operator's") }
+            return Response(status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"], body: .init(byteBuffer: ByteBuffer(string: exposition(await recorder.metrics()))))
+        }
+        return router
+    }
+
+    /// The server as a service; `onListening` gets the port it really has.
+    public static func service(_ recorder: any RecorderAPI, options: WebOptions, logger: Logger, onListening: @escaping @Sendable (Int) async -> Void) -> some Service {
+        Application(router: router(recorder, options), configuration: .init(address: .hostname(options.address, port: options.port), serverName: nil),
+                    onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) }, logger: logger)
+    }
+
+    /// Prometheus' text format 0.0.4.
+    static func exposition(_ samples: [MetricSample]) -> String {
+        var text = ""
+        var told: Set<String> = []
+        for sample in samples {
+            if told.insert(sample.name).inserted { text += "# HELP \(sample.name) \(sample.help)\n# TYPE \(sample.name) \(sample.kind.rawValue)\n" }
+            let labels = sample.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\"\($0.value)\"" }.joined(separator: ",")
+            text += "\(sample.name)\(labels.isEmpty ? "" : "{\(labels)}") \(sample.value)\n"
+        }
+        return text
+    }
+}
