@@ -21,7 +21,7 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = [], resources
 
 /// The tests of the target `NAME` under `Tests/NAMETests`.
 func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .testTarget(name: "\(name)Tests", dependencies: [.init(stringLiteral: name)] + dependencies, swiftSettings: settings)
+    .testTarget(name: "\(name)Tests", dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies, swiftSettings: settings)
 }
 
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -97,6 +97,14 @@ let package = Package(
                           dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, system, signals, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
+        tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("Tap", ["Media", "RTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
+        tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),
+        tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg"]),
+        tests("Recorder", ["Media", "Consent", "Catalog", "Renditions", "Truth", log]),
+        tests("Web", ["Recorder", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
+        .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage"], swiftSettings: settings),
         .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages", "Renditions", "FFmpeg", "CLinux"], swiftSettings: settings),
     ]
 )

@@ -1,6 +1,6 @@
 import Foundation
 import Media
-import Renditions
+@testable import Renditions
 import Testing
 
 @Suite("Pipeline files")

@@ -1,0 +1,109 @@
+import CLinux
+import Foundation
+import Glibc
+import Media
+import PacketLog
+import RTP
+import SealedFile
+@testable import Tap
+import TestSupport
+import Testing
+
+/// Real sockets on loopback.
+@Suite("Live capture", .serialized)
+struct CaptureSessionTests {
+    let folder: TemporaryFolder
+    let key = DataKey.random()
+    let identity = TrackLogIdentity(recording: RecordingID(rawValue: "r")!, track: TrackID(rawValue: "t")!, kind: .video)
+    let id = StreamID(rawValue: "s")!
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func session(_ options: TapOptions = .init(), muxed: Bool = false) throws -> CaptureSession {
+        let media = try SessionDescription(parsing: CaptureCoreTests.sdp + (muxed ? "a=rtcp-mux\n" : "")).media[0]
+        return try CaptureSession(streams: [TapStream(id: id, identity: identity, media: media, logDirectory: folder.path + "/log", key: key)], options: options)
+    }
+
+    private func send(_ packets: [[UInt8]], to port: UInt16, address: String = "127.0.0.1") -> Int32 {
+        var target = sockaddr_storage()
+        let length = clinux_socket_address(address, port, &target)
+        let socket = Glibc.socket(Int32(target.ss_family), Int32(SOCK_DGRAM.rawValue), 0)
+        for packet in packets {
+            withUnsafePointer(to: &target) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = sendto(socket, packet, packet.count, 0, $0, length) } }
+        }
+        return socket
+    }
+
+    /// Waits until the counts show that everything sent was seen.
+    private func settle(_ session: CaptureSession, _ done: (StreamStatistics) -> Bool) {
+        for _ in 0..<500 where !done(session.snapshot.streams[id] ?? .init()) { usleep(10_000) }
+    }
+
+    private func payloads() throws -> [[UInt8]] {
+        let segments = try TrackLogFolder.segments(folder.path + "/log").map { TrackLogReader.Segment(number: $0, descriptor: open(folder.path + "/log/" + TrackLogFiles.segment($0), O_RDONLY)) }
+        let reader = TrackLogReader(segments: segments, identity: identity, key: key)
+        var found: [[UInt8]] = []
+        while let record = try reader.next() { if case .rtp(_, let bytes) = record { found.append(Array(bytes.dropFirst(12))) } }
+        return found
+    }
+
+    @Test("Art. 25: before consent nothing is kept, from it on everything, after its end nothing", arguments: ["127.0.0.1", "::1"])
+    func gate(address: String) throws {
+        var options = TapOptions()
+        options.address = address
+        let session = try session(options)
+        let port = session.endpoints[0].rtpPort
+        #expect(session.endpoints[0].rtcpPort == port + 1)
+        func batch(_ name: String, _ range: Range<Int>) -> [[UInt8]] { range.map { rtp(UInt16($0), UInt32($0), payload: Array("\(name)-\($0)-0123456789".utf8)) } }
+        close(send(batch("before", 0..<200), to: port, address: address))
+        settle(session) { $0.droppedByGate == 200 }
+        session.setGate(true, stream: id, at: WallTime(seconds: 1))
+        close(send(batch("during", 200..<400), to: port, address: address))
+        settle(session) { $0.packets == 200 }
+        session.setGate(false, stream: id, at: WallTime(seconds: 2))
+        close(send(batch("after", 400..<600), to: port, address: address))
+        settle(session) { $0.droppedByGate == 400 }
+        let counts = try #require(session.stop().streams[id])
+        #expect((counts.packets, counts.droppedByGate, counts.kernelDrops, counts.lostToStorage) == (200, 400, 0, 0))
+        #expect(try payloads() == batch("during", 200..<400).map { Array($0.dropFirst(12)) })
+        for name in ["before", "during", "after"] { #expect(try !folder.contains(Array("\(name)-".utf8))) }
+    }
+
+    @Test("when a video's gate opens its sender is asked for a key frame, where its packets come from")
+    func keyFrame() throws {
+        let session = try session(muxed: true)
+        session.setGate(true, stream: id, at: WallTime(seconds: 1))
+        let socket = send([rtp(1, 1, ssrc: 0x0102_0304, payload: [1])], to: session.endpoints[0].rtpPort)
+        defer { close(socket) }
+        var limit = timeval(tv_sec: 5, tv_usec: 0)
+        setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var bytes = [UInt8](repeating: 0, count: 100)
+        let count = recv(socket, &bytes, bytes.count, 0)
+        #expect(Array(bytes.prefix(max(0, count))) == RTCPPacket.pictureLossIndication(from: SSRC(rawValue: 1), about: SSRC(rawValue: 0x0102_0304)))
+        _ = session.stop()
+    }
+
+    @Test("only announced addresses may send")
+    func sources() throws {
+        var options = TapOptions()
+        options.allowedSources = ["127.0.0.2"]
+        let session = try session(options)
+        session.setGate(true, stream: id, at: WallTime(seconds: 1))
+        close(send([rtp(1, 1, payload: [1])], to: session.endpoints[0].rtpPort))
+        settle(session) { $0.strangers == 1 }
+        #expect(session.stop().streams[id]?.strangers == 1)
+        options.allowedSources = ["example.org"]
+        #expect(throws: TapError.self) { try self.session(options) }
+    }
+
+    @Test("a port in use is named, and what was opened is closed again")
+    func busy() throws {
+        let first = try session()
+        var options = TapOptions()
+        options.fixedPorts = [id: first.endpoints[0]]
+        let error = #expect(throws: TapError.self) { try session(options) }
+        #expect(error?.what.contains("\(first.endpoints[0].rtpPort)") == true)
+        _ = first.stop()
+        _ = try session(options).stop()
+    }
+}
