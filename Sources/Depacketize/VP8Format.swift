@@ -56,7 +56,9 @@ struct VP8Assembler {
     private var timestamp: Int64?
     private var isOpen = false
     private var needsKey = true
-    /// Frames and parts of frames that were not given out.
+    /// Before the first key frame of all there is nothing to lose.
+    private var hasBegun = false
+    /// Frames and parts of frames that were not given out because of a loss.
     private(set) var dropped = 0
 
     /// Takes the next packet; `isContiguous` is false when packets before it are missing.
@@ -71,7 +73,7 @@ struct VP8Assembler {
             bytes.removeAll(keepingCapacity: true)
             (self.timestamp, isOpen) = (timestamp, true)
         } else if !isOpen || self.timestamp != timestamp {
-            if marker { dropped += 1 }
+            if marker, hasBegun { dropped += 1 }
             needsKey = true
             return nil
         }
@@ -85,7 +87,7 @@ struct VP8Assembler {
 
     /// Forgets the open frame and waits for a key frame.
     mutating func lose() {
-        if isOpen { dropped += 1 }
+        if isOpen, hasBegun { dropped += 1 }
         isOpen = false
         needsKey = true
     }
@@ -97,11 +99,11 @@ struct VP8Assembler {
         // A key frame's start code and size (RFC 6386 section 9.1).
         let hasStartCode = bytes.count >= 10 && bytes[3] == 0x9D && bytes[4] == 0x01 && bytes[5] == 0x2A
         guard isKey ? hasStartCode : !needsKey else {
-            dropped += 1
+            if hasBegun { dropped += 1 }
             needsKey = true
             return nil
         }
-        needsKey = false
+        (needsKey, hasBegun) = (false, true)
         let width = isKey ? (Int(bytes[6]) | Int(bytes[7]) << 8) & 0x3FFF : nil
         let height = isKey ? (Int(bytes[8]) | Int(bytes[9]) << 8) & 0x3FFF : nil
         return Frame(bytes: bytes, timestamp: timestamp, isKey: isKey, width: width, height: height)

@@ -198,7 +198,7 @@ extension Recorder {
             let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
             let key = try await keys.key(KeyStore.track(track))
             let packets = try await BlockingWork.run { try TrackManifest.read(directory: folder, identity: identity, key: key).reduce(0) { $0 + $1.packets } }
-            if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind)) } else { try await setVerdict("empty", stream: stream.id) }
+            if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: stream.summary != nil)) } else { try await setVerdict("empty", stream: stream.id) }
         }
         let plan = Plan(pipeline, tracks: tracks)
         let jobs = try plan.jobs.map { job in

@@ -102,7 +102,7 @@ extension Recorder {
     private static let recheckSeconds = 2.0
 
     private func body(_ opened: OpenRendition, _ range: Range<Int>, _ id: RenditionID, _ principal: Principal, _ participant: ParticipantID) -> AsyncThrowingStream<[UInt8], any Error> {
-        let position = Mutex((at: range.lowerBound, checked: clock.now, isNoted: false))
+        let position = Mutex((at: range.lowerBound, checked: nil as WallTime?, isNoted: false))
         @Sendable func note(_ isWhole: Bool) async throws {
             let bytes: Int? = position.withLock { state in
                 guard !state.isNoted else { return nil }
@@ -121,7 +121,7 @@ extension Recorder {
             }
             do {
                 let now = clock.now
-                if (now - checked).seconds >= Self.recheckSeconds {
+                if checked.map({ (now - $0).seconds >= Self.recheckSeconds }) ?? true {
                     _ = try await readable(id, principal)
                     position.withLock { $0.checked = now }
                 }

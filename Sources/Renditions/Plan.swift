@@ -13,21 +13,25 @@ public struct Plan: Hashable, Sendable {
 
     /// Compiles `pipeline` for the tracks of a recording.
     ///
-    /// A stage without anything to read (no picture: no composite) is left out, and so is what reads only from it.
+    /// A stage without anything to read (no picture: no composite) is left out, and so is what reads only from it. Tracks that were
+    /// depacketized before are not touched again.
     public init(_ pipeline: Pipeline, tracks: [PlannedTrack]) {
         jobs = []
         skipped = []
         for stage in pipeline.stages {
             if stage.kind == .depacketize {
-                jobs += tracks.map { PlannedJob(stage: stage, track: $0.id, dependencies: []) }
+                jobs += tracks.filter { !$0.isDepacketized }.map { PlannedJob(stage: stage, track: $0.id, dependencies: []) }
                 if tracks.isEmpty { skipped.append(Skipped(stage: stage.name, reason: "nothing was recorded")) }
                 continue
             }
             let dependencies = jobs.filter { job in stage.inputs.contains { Self.reads($0, job, tracks) } }
-            // A composite needs a picture: the sound alone is what the mix already is.
-            let wanted = stage.kind == .compose
-                ? stage.inputs.contains { input in if case .tracks(_, let kind) = input { kind != .audio && tracks.contains { $0.kind == kind } } else { false } }
-                : !dependencies.isEmpty
+            let wanted = stage.inputs.contains { input in
+                switch input {
+                // A composite needs a picture: the sound alone is what the mix already is.
+                case .tracks(_, let kind): (stage.kind != .compose || kind != .audio) && tracks.contains { $0.kind == kind }
+                case .output(let name, _): stage.kind != .compose && jobs.contains { $0.stageName == name }
+                }
+            }
             guard wanted else {
                 skipped.append(Skipped(stage: stage.name, reason: stage.kind == .compose ? "no picture was recorded" : "there is nothing for it to read"))
                 continue
@@ -49,9 +53,12 @@ public struct Plan: Hashable, Sendable {
 public struct PlannedTrack: Hashable, Sendable {
     public var id: TrackID
     public var kind: MediaKind
-    public init(id: TrackID, kind: MediaKind) {
+    /// Its Matroska is there already, from an earlier run.
+    public var isDepacketized: Bool
+    public init(id: TrackID, kind: MediaKind, isDepacketized: Bool = false) {
         self.id = id
         self.kind = kind
+        self.isDepacketized = isDepacketized
     }
 }
 

@@ -1,7 +1,7 @@
 /// Keeps samples below a ceiling without audible pumping: gain falls over 5 ms before a peak and rises again after it. Pure.
 ///
-/// The gain at each sample is the mean, over the look-ahead, of the smallest gain any sample in the look-ahead after it needs; so it is
-/// never larger than the peak allows.
+/// The gain at each sample is the mean, over the look-ahead, of the smallest gain any sample in the look-ahead before it needed. A sample comes
+/// out when its own need is in every one of these minima, so its gain is never larger than it allows.
 struct PeakLimiter {
     private static let lookAhead = 240
     private let ceiling: Float
@@ -14,14 +14,14 @@ struct PeakLimiter {
     init(ceiling: Float, channels: Int) {
         self.ceiling = ceiling
         self.channels = channels
-        delayed = Array(repeating: 0, count: Self.lookAhead * channels)
+        delayed = Array(repeating: 0, count: Self.delay * channels)
         needed = Array(repeating: 1, count: Self.lookAhead)
         smallest = Array(repeating: 1, count: Self.lookAhead)
         sum = Double(Self.lookAhead)
     }
 
     /// Samples that come out later than they went in.
-    static var delay: Int { lookAhead }
+    static var delay: Int { lookAhead - 1 }
 
     /// Replaces interleaved samples by limited ones, `delay` samples later.
     mutating func process(_ samples: inout [Float]) {

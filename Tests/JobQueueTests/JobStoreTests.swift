@@ -77,7 +77,10 @@ struct JobStoreTests {
     @Test("a third crash is quarantine; releases are free; what cannot be helped is not tried again")
     func counters() throws {
         try enqueue(job("a"), job("b"))
-        for attempt in 0..<10 { #expect(try database.write { try JobStore.release(claim(Double(attempt) + 1)!, now: time(Double(attempt) + 1), $0) }) }
+        for attempt in 0..<10 {
+            let lease = try claim(Double(attempt) + 1)!
+            #expect(try database.write { try JobStore.release(lease, now: time(Double(attempt) + 1), $0) })
+        }
         #expect(try state("a").releases + state("b").releases == 10)
         var now = 100.0
         while try state("a").state != .dead || state("b").state != .dead {

@@ -51,6 +51,15 @@ struct PipelineTests {
         #expect(plan.skipped == [.init(stage: "composite", reason: "no picture was recorded"), .init(stage: "thumbnail", reason: "there is nothing for it to read")])
     }
 
+    @Test("a run after an erasure leaves the tracks of the others alone and makes again what mixes people")
+    func again() throws {
+        let pipeline = try Pipeline(parsing: String(contentsOf: Self.folder.appending(path: "meeting.yaml"), encoding: .utf8))
+        let done = Self.tracks.map { PlannedTrack(id: $0.id, kind: $0.kind, isDepacketized: true) }
+        let plan = Plan(pipeline, tracks: done)
+        #expect(plan.jobs.map(\.name) == ["mix", "composite", "waveform", "thumbnail"])
+        #expect(plan.jobs.map(\.dependencies) == [[], ["mix"], ["mix"], ["composite"]])
+    }
+
     static let faults: [(text: String, line: Int, column: Int, says: String)] = [
         ("", 1, 1, "empty"),
         ("name: x\nstages: [", 3, 1, "not YAML"),
