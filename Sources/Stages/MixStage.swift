@@ -4,6 +4,9 @@ import Media
 import Renditions
 
 extension StageRun {
+    /// 128 MiB: about eleven minutes of one channel.
+    static let rememberedSamplesMax = 32 << 20
+
     /// All sound tracks to one mix: one pass measures the loudness, one writes it at the wanted level.
     func mix() throws -> StageResult {
         let span = try span()
@@ -13,8 +16,12 @@ extension StageRun {
         let total = Int((span.duration.seconds * 48_000).rounded(.up))
 
         let meter = LoudnessMeter(channels: channels)
+        // A short mix is remembered, a long one decoded again: memory stays the same however long the meeting was.
+        let isShort = total * channels <= Self.rememberedSamplesMax
+        var remembered: [[Float]] = []
         try MixReader(self, tracks, span, channels).forEachBlock(total) { block, at in
             block.withUnsafeBufferPointer { meter.add($0) }
+            if isShort { remembered.append(block) }
             progress(0.4 * Double(at) / Double(total))
         }
         let measured = meter.integrated
@@ -35,12 +42,17 @@ extension StageRun {
             part.withUnsafeBufferPointer { after.add($0) }
             for writer in writers { try writer.write(part) }
         }
-        try MixReader(self, tracks, span, channels).forEachBlock(total) { block, at in
+        func write(_ block: [Float], _ at: Int) throws {
             var block = block
             for i in block.indices { block[i] *= gain }
             limiter.process(&block)
             try give(block)
             progress(0.4 + 0.6 * Double(at) / Double(total))
+        }
+        if isShort {
+            for (second, block) in remembered.enumerated() { try write(block, second * MixReader.blockSamples) }
+        } else {
+            try MixReader(self, tracks, span, channels).forEachBlock(total, write)
         }
         var rest = [Float](repeating: 0, count: PeakLimiter.delay * channels)
         limiter.process(&rest)
@@ -53,7 +65,7 @@ extension StageRun {
 
 /// All tracks of a mix, decoded once from start to end in blocks of a second.
 struct MixReader {
-    private static let blockSamples = 48_000
+    static let blockSamples = 48_000
     private let tracks: [TrackSound]
     private let channels: Int
 

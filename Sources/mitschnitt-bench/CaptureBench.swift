@@ -33,10 +33,24 @@ struct CaptureBench {
             let measured = try Measured.wait(child, since: start)
             let perMillion = measured.cpu / Double(sent) * 1e6
             if base == nil { base = perMillion }
+            let written = Self.written(folder)
             let counts = entry.name.hasPrefix("mitschnitt") ? (try? String(contentsOfFile: folder.path + "/ours.txt", encoding: .utf8)) ?? "" : ""
             row(entry.name, String(format: "%.2f CPU s per million", perMillion), String(format: "%.2fx the bare loop", perMillion / (base ?? 1)))
-            if !counts.isEmpty { row("  of \(sent) sent", counts.trimmingCharacters(in: .whitespacesAndNewlines)) }
+            let kept = String(format: "%.0f of %.0f MB written", Double(written) / 1e6, Double(sent * (Self.payloadBytes + 12)) / 1e6)
+            row("  of \(sent) packets sent", kept, counts.trimmingCharacters(in: .whitespacesAndNewlines))
+            for file in ["bare.raw", "log", "x.mkv"] { try? FileManager.default.removeItem(at: folder.appending(path: file)) }  // only one of them is there
         }
+    }
+
+    /// Bytes that the process under test left.
+    private static func written(_ folder: URL) -> Int {
+        let all = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: [.fileSizeKey])
+        var total = 0
+        while let file = all?.nextObject() as? URL {
+            if ["bare", "bare.c", "x.sdp", "ours.txt"].contains(file.lastPathComponent) { continue }
+            total += (try? file.resourceValues(forKeys: [.fileSizeKey]).fileSize) ?? 0  // folders have none
+        }
+        return total
     }
 
     /// The least that can be done: built on the spot with the toolchain's own compiler.
@@ -75,11 +89,11 @@ struct CaptureBench {
 
     private func ffmpeg(_ port: UInt16) throws -> pid_t {
         let sdp = folder.path + "/x.sdp"
-        try "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video \(port) RTP/AVP 96\na=rtpmap:96 VP8/90000\n".write(toFile: sdp, atomically: true, encoding: .utf8)
+        try "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio \(port) RTP/AVP 96\na=rtpmap:96 L16/48000/2\n".write(toFile: sdp, atomically: true, encoding: .utf8)
         return try Measured.start("/usr/bin/ffmpeg", ["-v", "error", "-nostdin", "-protocol_whitelist", "file,udp,rtp", "-analyzeduration", "500000", "-i", sdp, "-c", "copy", "-y", folder.path + "/x.mkv"])
     }
 
-    /// Sends a VP8 stream of whole frames at the wanted rate, in bursts of a millisecond; how many packets were sent.
+    /// Sends a stream that ffmpeg can copy as it is (L16) at the wanted rate, in bursts of a millisecond; how many packets were sent.
     private static func flood(_ port: UInt16, _ seconds: Int) -> Int {
         var target = sockaddr_storage()
         let length = clinux_socket_address("127.0.0.1", port, &target)
@@ -87,14 +101,13 @@ struct CaptureBench {
         defer { close(socket) }
         let connected = withUnsafePointer(to: &target) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, length) } }
         guard connected == 0 else { return 0 }
-        var packet: [UInt8] = [0x80, 96 | 0x80] + [UInt8](repeating: 0, count: 6) + [0, 0, 0, 7, 0x10, 0, 0, 0, 0x9D, 1, 0x2A, 0x40, 1, 0xF0, 0]
-        packet += (0..<payloadBytes - packet.count + 12).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        var packet: [UInt8] = [0x80, 96] + [UInt8](repeating: 0, count: 6) + [0, 0, 0, 7] + (0..<payloadBytes).map { UInt8(truncatingIfNeeded: $0 &* 31) }
         var sent = 0
         let start = Measured.now()
         for tick in 0..<seconds * 1_000 {
             for _ in 0..<rate / 1_000 {
                 (packet[2], packet[3]) = (UInt8(sent >> 8 & 255), UInt8(sent & 255))
-                let time = UInt32(truncatingIfNeeded: sent * 90_000 / rate)
+                let time = UInt32(truncatingIfNeeded: sent * payloadBytes / 4)
                 (packet[4], packet[5], packet[6], packet[7]) = (UInt8(time >> 24), UInt8(time >> 16 & 255), UInt8(time >> 8 & 255), UInt8(time & 255))
                 if send(socket, packet, packet.count, Int32(MSG_NOSIGNAL)) > 0 { sent += 1 }
             }
@@ -106,9 +119,9 @@ struct CaptureBench {
 
     /// Our side of the benchmark, in a process of its own: until SIGTERM, then the counts.
     static func capture(port: UInt16, directory: String) throws {
-        let media = try SessionDescription(parsing: "v=0\nm=video \(port) RTP/AVP 96\na=rtpmap:96 VP8/90000\na=rtcp-mux\n").media[0]
+        let media = try SessionDescription(parsing: "v=0\nm=audio \(port) RTP/AVP 96\na=rtpmap:96 L16/48000/2\na=rtcp-mux\n").media[0]
         let id = StreamID.random()
-        let stream = TapStream(id: id, identity: TrackLogIdentity(recording: .random(), track: .random(), kind: .video), media: media, logDirectory: directory, key: .random())
+        let stream = TapStream(id: id, identity: TrackLogIdentity(recording: .random(), track: .random(), kind: .audio), media: media, logDirectory: directory, key: .random())
         var options = TapOptions()
         options.fixedPorts = [id: TapEndpoint(address: "127.0.0.1", rtpPort: port, rtcpPort: port)]
         var signals = sigset_t()

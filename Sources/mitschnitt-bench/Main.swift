@@ -21,7 +21,8 @@ struct Bench {
 
 /// One row of the table.
 func row(_ name: String, _ figure: String, _ ratio: String = "") {
-    print("  " + name.padding(toLength: 58, withPad: " ", startingAt: 0) + figure.padding(toLength: 30, withPad: " ", startingAt: 0) + ratio)
+    func padded(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: max(1, width - text.count)) }
+    print("  " + padded(name, 56) + padded(figure, 28) + ratio)
 }
 
 struct BenchFailure: Error, CustomStringConvertible { var description: String }
