@@ -35,9 +35,9 @@ extension Database {
         try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state = ? ORDER BY started_at", arguments: [state])
     }
 
-    /// Recordings past their date that still have something to erase.
+    /// Recordings past their date, or whose end was begun, that still have something to erase.
     public func recordingsPastDate(now: WallTime) throws -> [RecordingRecord] {
-        try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state <> 'erased' AND expires_at <= ? ORDER BY expires_at", arguments: [now.nanoseconds])
+        try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state <> 'erased' AND (state = 'expired' OR expires_at <= ?) ORDER BY expires_at", arguments: [now.nanoseconds])
     }
 
     // MARK: Consent

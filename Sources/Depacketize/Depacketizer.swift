@@ -113,11 +113,10 @@ public struct Depacketizer {
         if codec.name == "opus" {
             try giveOpus(packet, time, emit)
         } else {
-            let frame = packet.bytes.withUnsafeBytes {
+            let frames = packet.bytes.withUnsafeBytes {
                 assembler.push(UnsafeRawBufferPointer(rebasing: $0[packet.header.payload]), timestamp: timestamp, marker: packet.header.marker, isContiguous: isContiguous)
             }
-            guard let frame else { return }
-            try giveFrame(frame, timeline.epochs[epoch].wall(frame.timestamp), emit)
+            for frame in frames { try giveFrame(frame, timeline.epochs[epoch].wall(frame.timestamp), emit) }
         }
     }
 

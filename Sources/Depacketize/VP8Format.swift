@@ -61,28 +61,32 @@ struct VP8Assembler {
     /// Frames and parts of frames that were not given out because of a loss.
     private(set) var dropped = 0
 
-    /// Takes the next packet; `isContiguous` is false when packets before it are missing.
-    mutating func push(_ payload: UnsafeRawBufferPointer, timestamp: Int64, marker: Bool, isContiguous: Bool) -> Frame? {
+    /// Takes the next packet; `isContiguous` is false when packets before it are missing. Gives the frames that it completes.
+    ///
+    /// A frame ends with its marker. Some senders leave the marker out: then the next frame's first packet, in direct succession, ends it.
+    mutating func push(_ payload: UnsafeRawBufferPointer, timestamp: Int64, marker: Bool, isContiguous: Bool) -> [Frame] {
         if !isContiguous { lose() }
         guard let descriptor = VP8Descriptor(payload) else {
             lose()
-            return nil
+            return []
         }
+        var done: [Frame] = []
         if descriptor.beginsFrame, self.timestamp != timestamp {
-            if isOpen { lose() }  // the frame before never ended
+            if isOpen, let frame = close() { done.append(frame) }
             bytes.removeAll(keepingCapacity: true)
             (self.timestamp, isOpen) = (timestamp, true)
         } else if !isOpen || self.timestamp != timestamp {
             if marker, hasBegun { dropped += 1 }
             needsKey = true
-            return nil
+            return done
         }
         guard bytes.count + payload.count <= Self.frameBytesMax else {
             lose()
-            return nil
+            return done
         }
         bytes.append(contentsOf: payload[descriptor.start...])
-        return marker ? close() : nil
+        if marker, let frame = close() { done.append(frame) }
+        return done
     }
 
     /// Forgets the open frame and waits for a key frame.

@@ -24,7 +24,9 @@ public struct Plan: Hashable, Sendable {
                 if tracks.isEmpty { skipped.append(Skipped(stage: stage.name, reason: "nothing was recorded")) }
                 continue
             }
-            let dependencies = jobs.filter { job in stage.inputs.contains { Self.reads($0, job, tracks) } }
+            // All tracks, not only those of the kind that is read: together they say from when to when the recording runs, and every
+            // rendition must cover the same time.
+            let dependencies = jobs.filter { job in stage.inputs.contains { $0.stage == job.stageName } }
             let wanted = stage.inputs.contains { input in
                 switch input {
                 // A composite needs a picture: the sound alone is what the mix already is.
@@ -37,14 +39,6 @@ public struct Plan: Hashable, Sendable {
                 continue
             }
             jobs.append(PlannedJob(stage: stage, track: nil, dependencies: dependencies.map(\.name)))
-        }
-    }
-
-    private static func reads(_ input: Pipeline.Input, _ job: PlannedJob, _ tracks: [PlannedTrack]) -> Bool {
-        guard job.stageName == input.stage else { return false }
-        switch input {
-        case .output: return true
-        case .tracks(_, let kind): return tracks.contains { $0.id == job.track && $0.kind == kind }
         }
     }
 }

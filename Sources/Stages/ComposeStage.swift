@@ -63,14 +63,14 @@ extension StageRun {
 
     private func mixedSound(_ muxer: Muxer) throws -> SoundCopy? {
         for input in order.inputs {
-            guard case .rendition(let context, _) = input.content else { continue }
-            return try SoundCopy(source(input, context), into: muxer)
+            guard case .rendition(let context, let start) = input.content else { continue }
+            return try SoundCopy(source(input, context), into: muxer, after: try start - span().start)
         }
         return nil
     }
 }
 
-/// Copies the mix's packets beside the picture, without encoding them again. Both begin at the span's start.
+/// Copies the mix's packets beside the picture, without encoding them again.
 final class SoundCopy {
     private let demuxer: Demuxer
     private let muxer: Muxer
@@ -78,13 +78,16 @@ final class SoundCopy {
     private let target: Int
     private let packet = Packet()
     private var isWaiting = false
+    /// How much later than the picture the mix begins, in its time base; 0 unless the two were planned apart.
+    private let offset: Int64
 
-    init(_ source: any MediaSource, into muxer: Muxer) throws {
+    init(_ source: any MediaSource, into muxer: Muxer, after delay: Nanoseconds) throws {
         demuxer = try Demuxer(source, as: .mp4)
         guard let audio = demuxer.streams.first(where: \.isAudio) else { throw StageFailure(code: .damagedInput, what: "a mix without sound") }
         stream = audio
         self.muxer = muxer
         target = try muxer.addStream(copying: audio)
+        offset = Int64((delay.seconds / audio.timeBase.value).rounded())
     }
 
     func copy(upTo seconds: Double) throws {
@@ -92,6 +95,8 @@ final class SoundCopy {
             if !isWaiting {
                 guard try demuxer.read(into: packet) else { return }
                 isWaiting = packet.streamIndex == stream.index
+                packet.pts += offset
+                packet.dts += offset
                 continue
             }
             guard Double(packet.dts) * stream.timeBase.value <= seconds else { return }

@@ -9,7 +9,7 @@ struct EdgeMiddleware: RouterMiddleware {
     typealias Context = WebContext
 
     static let headers: [(HTTPField.Name, String)] = [
-        (.init("Content-Security-Policy")!, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
+        (.init("Content-Security-Policy")!, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
         (.init("X-Content-Type-Options")!, "nosniff"), (.init("Referrer-Policy")!, "no-referrer"), (.init("Cross-Origin-Resource-Policy")!, "same-origin"),
         (.init("Cross-Origin-Opener-Policy")!, "same-origin"), (.init("X-Frame-Options")!, "DENY"), (.init("Permissions-Policy")!, "camera=(), microphone=(), geolocation=()"),
     ]

@@ -17,7 +17,7 @@ struct FormatTests {
     static let delta: [UInt8] = [0x11, 0, 0, 5, 5]
 
     private func push(_ assembler: inout VP8Assembler, _ payload: [UInt8], _ time: Int64, marker: Bool = true, contiguous: Bool = true) -> VP8Assembler.Frame? {
-        payload.withUnsafeBytes { assembler.push($0, timestamp: time, marker: marker, isContiguous: contiguous) }
+        payload.withUnsafeBytes { assembler.push($0, timestamp: time, marker: marker, isContiguous: contiguous) }.last
     }
 
     @Test("a frame comes out when its last packet is there, whole and with its size")
@@ -37,6 +37,18 @@ struct FormatTests {
         #expect(found?.start == 6)
         #expect(found?.pictureID == 0x102)
         for cut in 0..<6 { #expect(Array(all.prefix(cut)).withUnsafeBytes { VP8Descriptor($0) } == nil) }
+    }
+
+    @Test("a frame without its marker is ended by the next one in direct succession, and by nothing else")
+    func noMarker() {
+        var assembler = VP8Assembler()
+        func bytes(_ payload: [UInt8], _ time: Int64, contiguous: Bool = true) -> [[UInt8]] {
+            payload.withUnsafeBytes { assembler.push($0, timestamp: time, marker: false, isContiguous: contiguous) }.map(\.bytes)
+        }
+        #expect(bytes([0x10] + Self.key, 0) == [])
+        #expect(bytes([0x10] + Self.delta, 1) == [Self.key])
+        #expect(bytes([0x10] + Self.delta, 2, contiguous: false) == [])
+        #expect(assembler.dropped == 1)
     }
 
     @Test("after a loss nothing comes out until the next key frame")

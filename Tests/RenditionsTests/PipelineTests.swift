@@ -40,7 +40,7 @@ struct PipelineTests {
         let plan = Plan(pipeline, tracks: Self.tracks)
         #expect(plan.skipped.isEmpty)
         #expect(plan.jobs.map(\.name) == ["tracks/a-audio", "tracks/a-video", "mix", "composite", "waveform", "thumbnail"])
-        #expect(plan.jobs.map(\.dependencies) == [[], [], ["tracks/a-audio"], ["tracks/a-video", "mix"], ["mix"], ["composite"]])
+        #expect(plan.jobs.map(\.dependencies) == [[], [], ["tracks/a-audio", "tracks/a-video"], ["tracks/a-audio", "tracks/a-video", "mix"], ["mix"], ["composite"]])
     }
 
     @Test("without a picture there is no composite, and the plan says why")

@@ -59,8 +59,12 @@ function element(name, text, attributes = {}) {
 
 function index() {
   // A code in a link is filled in and removed from the address; nothing happens until the button is pressed.
-  const code = new URLSearchParams(location.hash.slice(1)).get('code');
-  if (code) { $('#code').value = code; history.replaceState(null, '', '/'); }
+  const fill = () => {
+    const code = new URLSearchParams(location.hash.slice(1)).get('code');
+    if (code) { $('#code').value = code; history.replaceState(null, '', '/'); }
+  };
+  fill();
+  addEventListener('hashchange', fill);
   $('#sign-in').addEventListener('submit', (event) => {
     event.preventDefault();
     attempt(async () => location.assign((await call('POST', '/session', { code: $('#code').value })).page));
