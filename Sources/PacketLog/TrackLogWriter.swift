@@ -35,6 +35,8 @@ public final class TrackLogWriter {
     private let key: DataKey
     private let limits: Limits
     private var manifest: [SegmentEntry]
+    /// The manifest on the disk lacks entries: it is written again with the next flush.
+    private var isManifestStale = false
     private var segment: Segment?
     private var nextNumber: Int
     private var block: [UInt8] = []
@@ -87,6 +89,7 @@ public final class TrackLogWriter {
     /// Seals and writes what was appended; closes the segment when it is old or long enough.
     public func flush(now: WallTime) throws(SealedFileError) {
         if !block.isEmpty { try sealBlock() }
+        if isManifestStale { try writeManifest() }
         guard let segment, let first = segment.first else { return }
         if (now - first).seconds >= limits.segmentSeconds || segment.offset >= limits.segmentBytes { try closeSegment() }
     }
@@ -102,6 +105,7 @@ public final class TrackLogWriter {
     public func close() throws(SealedFileError) {
         if !block.isEmpty { try sealBlock() }
         try closeSegment()
+        if isManifestStale { try writeManifest() }
     }
 
     private func sealBlock() throws(SealedFileError) {
@@ -150,31 +154,42 @@ public final class TrackLogWriter {
 
     private func closeSegment() throws(SealedFileError) {
         guard segment != nil else { return }
-        try write(isLast: true)
-        guard let segment else { return }
-        guard fdatasync(segment.descriptor) == 0 else { throw .system(call: "fdatasync", errno: errno) }
-        try list(segment, isWhole: true)
-        Glibc.close(segment.descriptor)
-        self.segment = nil
-        isDirty = false
+        do throws(SealedFileError) {
+            try write(isLast: true)
+            guard let segment else { return }
+            guard fdatasync(segment.descriptor) == 0 else { throw .system(call: "fdatasync", errno: errno) }
+            try list(segment, isWhole: true)
+            Glibc.close(segment.descriptor)
+            self.segment = nil
+            isDirty = false
+        } catch {
+            abandonSegment()
+            throw error
+        }
+        try writeManifest()
     }
 
-    /// After a failed write: the valid prefix stays, and is listed as soon as the disk takes a manifest again.
+    /// After a failed write: the valid prefix stays and is listed as soon as the disk takes a manifest again. Nothing is sealed into this
+    /// segment any more, since a counter is never used twice.
     private func abandonSegment() {
         guard let segment else { return }
         ftruncate(segment.descriptor, off_t(segment.offset))
-        // The manifest needs space too; recovery lists what could not be listed here.
-        try? list(segment, isWhole: false)
+        // If it cannot be read either, recovery lists it at the next start.
+        do { try list(segment, isWhole: false) } catch { isManifestStale = true }
         Glibc.close(segment.descriptor)
         self.segment = nil
         isDirty = false
     }
 
     private func list(_ segment: Segment, isWhole: Bool) throws(SealedFileError) {
-        let entry = SegmentEntry(number: segment.number, packets: segment.packets, sealedBytes: segment.offset,
-                                 sha256: try DescriptorIO.sha256(segment.descriptor), firstArrival: segment.first, lastArrival: segment.last,
-                                 isWhole: isWhole)
-        try TrackManifest.write(manifest + [entry], directory: directory, identity: identity, key: key)
-        manifest.append(entry)
+        guard manifest.last?.number != segment.number else { return }
+        manifest.append(SegmentEntry(number: segment.number, packets: segment.packets, sealedBytes: segment.offset, sha256: try DescriptorIO.sha256(segment.descriptor),
+                                     firstArrival: segment.first, lastArrival: segment.last, isWhole: isWhole))
+        isManifestStale = true
+    }
+
+    private func writeManifest() throws(SealedFileError) {
+        try TrackManifest.write(manifest, directory: directory, identity: identity, key: key)
+        isManifestStale = false
     }
 }

@@ -123,10 +123,12 @@ extension Recorder {
     }
 
     /// Carries out the withdrawals that were made while the recording ran, now that its logs are closed.
+    ///
+    /// Who withdrew with erasure and consented again later in the same recording loses both parts: one track has one key, and what was to
+    /// be erased weighs more than what may be kept.
     func eraseWithdrawn(_ recording: RecordingID) async throws {
         let events = try await catalog.read { try $0.consentEvents(of: recording) }
-        var last: [ParticipantID: ConsentEvent] = [:]
-        for event in events { last[event.participant] = event }
-        for event in last.values where event.kind == .withdrawn && event.asksErasure { try await eraseParticipant(event.participant, of: recording, actor: event.participant.rawValue) }
+        let asking = Set(events.filter { $0.kind == .withdrawn && $0.asksErasure }.map(\.participant))
+        for participant in asking.sorted() { try await eraseParticipant(participant, of: recording, actor: participant.rawValue) }
     }
 }

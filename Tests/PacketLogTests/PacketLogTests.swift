@@ -80,6 +80,26 @@ struct PacketLogTests {
         #expect(try TrackManifest.read(directory: directory, identity: identity, key: key).map(\.number) == TrackLogFolder.segments(directory))
     }
 
+    @Test("storage that is away loses only what it did not take, and the log goes on when it is back")
+    func away() throws {
+        let writer = try TrackLogWriter(directory: directory, identity: identity, key: key)
+        try write(records(100), to: writer)
+        try FileManager.default.moveItem(atPath: directory, toPath: directory + "-away")
+        // The open segment is closed by its age, and cannot be listed; no new one can be made.
+        #expect(throws: SealedFileError.self) { try writer.flush(now: WallTime(seconds: 1_100)) }
+        for round in 0..<3 {
+            for record in records(40, from: 100 + round * 40) { if case .rtp(let arrival, let bytes) = record { try bytes.withUnsafeBytes { try writer.append(rtp: $0, arrival: arrival) } } }
+            #expect(throws: SealedFileError.self) { try writer.flush(now: WallTime(seconds: 1_101)) }
+        }
+        try FileManager.default.moveItem(atPath: directory + "-away", toPath: directory)
+        try write(records(50, from: 300), to: writer)
+        try writer.close()
+        let (found, defects) = try read()
+        #expect(found == records(100) + records(50, from: 300))
+        #expect(writer.lostToStorage == 120 && defects.isEmpty)
+        #expect(try TrackManifest.read(directory: directory, identity: identity, key: key).map(\.number) == TrackLogFolder.segments(directory))
+    }
+
     @Test("a damaged segment gives its valid part, is named, and the next ones are read")
     func damage() throws {
         let writer = try TrackLogWriter(directory: directory, identity: identity, key: key)
