@@ -13,12 +13,20 @@ public final class Catalog: Sendable {
         configuration.foreignKeysEnabled = true
         configuration.busyMode = .timeout(5)
         configuration.label = "catalog"
-        configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON") }
+        // What a query sorts, names among it, stays in memory: no temporary file outside the data folder.
+        configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY") }
+        OwnerOnly.prepare(path)
         pool = try DatabasePool(path: path, configuration: configuration)
         // GRDB sets NORMAL for WAL after `prepareDatabase`.
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+        guard try pool.read({ try !CatalogSchema.migrator.hasBeenSuperseded($0) }) else { throw WrittenByNewerVersion() }
         try CatalogSchema.migrator.migrate(pool)
         try assertDurability()
+    }
+
+    /// An older program would misread what a newer one wrote.
+    public struct WrittenByNewerVersion: Error, CustomStringConvertible {
+        public var description: String { "the catalog was written by a newer version of this program: start that one, or restore a backup made before it" }
     }
 
     public struct NotDurable: Error, CustomStringConvertible {

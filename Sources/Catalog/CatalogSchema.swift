@@ -11,8 +11,39 @@ enum CatalogSchema {
             try db.execute(sql: evidence)
             try JobStore.createTables(db)
         }
+        migrator.registerMigration("002 evidence cannot be replaced, renditions never outlive their recording") { db in
+            try db.execute(sql: chains)
+            try db.execute(sql: expiry)
+        }
         return migrator
     }
+
+    /// `INSERT OR REPLACE` deletes without asking the delete triggers: only the next place of a chain can be written, and a notice only once.
+    private static let chains = """
+        CREATE TRIGGER consent_event_insert BEFORE INSERT ON consent_event
+        WHEN NEW.sequence <> (SELECT COALESCE(MAX(sequence), 0) + 1 FROM consent_event WHERE recording = NEW.recording)
+        BEGIN SELECT RAISE(ABORT, 'consent events are append-only'); END;
+        CREATE TRIGGER audit_event_insert BEFORE INSERT ON audit_event
+        WHEN NEW.sequence <> (SELECT COALESCE(MAX(sequence), 0) + 1 FROM audit_event)
+        BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+        CREATE TRIGGER notice_insert BEFORE INSERT ON notice
+        WHEN EXISTS (SELECT 1 FROM notice WHERE hash = NEW.hash AND text <> NEW.text)
+        BEGIN SELECT RAISE(ABORT, 'a notice that was shown never changes'); END;
+        CREATE TRIGGER notice_update BEFORE UPDATE ON notice BEGIN SELECT RAISE(ABORT, 'a notice that was shown never changes'); END;
+        CREATE TRIGGER notice_delete BEFORE DELETE ON notice BEGIN SELECT RAISE(ABORT, 'a notice that was shown never changes'); END;
+        """
+
+    /// DESIGN.md invariant 3.
+    private static let expiry = """
+        CREATE TRIGGER rendition_expiry_insert BEFORE INSERT ON rendition
+        WHEN NEW.expires_at > (SELECT expires_at FROM recording WHERE id = NEW.recording)
+        BEGIN SELECT RAISE(ABORT, 'a rendition never outlives its recording'); END;
+        CREATE TRIGGER rendition_expiry_update BEFORE UPDATE OF expires_at, recording ON rendition
+        WHEN NEW.expires_at > (SELECT expires_at FROM recording WHERE id = NEW.recording)
+        BEGIN SELECT RAISE(ABORT, 'a rendition never outlives its recording'); END;
+        CREATE TRIGGER recording_expiry_update AFTER UPDATE OF expires_at ON recording
+        BEGIN UPDATE rendition SET expires_at = NEW.expires_at WHERE recording = NEW.id AND expires_at > NEW.expires_at; END;
+        """
 
     private static let people = """
         CREATE TABLE meeting (

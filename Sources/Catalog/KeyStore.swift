@@ -18,8 +18,9 @@ public final class KeyStore: Sendable {
         configuration.busyMode = .timeout(5)
         configuration.label = "keys"
         configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON; PRAGMA synchronous = EXTRA")
+            try db.execute(sql: "PRAGMA journal_mode = DELETE; PRAGMA secure_delete = ON; PRAGMA synchronous = EXTRA; PRAGMA temp_store = MEMORY")
         }
+        OwnerOnly.prepare(path)
         queue = try DatabaseQueue(path: path, configuration: configuration)
         try queue.write { db in
             try db.execute(sql: """
@@ -80,6 +81,19 @@ public final class KeyStore: Sendable {
         return try WrappedKey(bytes: row["wrapped"]).unwrapped(under: above, id: id)
     }
 
+    /// What stands for the fingerprint of a key that does not open any more (damaged, or wrapped under another root key).
+    public static let unreadable = "unreadable"
+
+    /// The key's fingerprint for a receipt, or ``unreadable``: what cannot be opened is destroyed all the same. Throws ``Missing``.
+    public func fingerprint(_ id: String) async throws -> String {
+        let root = root
+        return try await queue.read { try Self.fingerprint(id, root, $0) }
+    }
+
+    private static func fingerprint(_ id: String, _ root: DataKey, _ db: Database) throws -> String {
+        do { return try key(id, root, db).fingerprint(under: root) } catch is SealedFileError { return unreadable }
+    }
+
     /// Destroys keys and all below them; the fingerprints of those that were there, by id.
     public func destroy(_ ids: [String]) async throws -> [String: String] {
         let root = root
@@ -87,7 +101,7 @@ public final class KeyStore: Sendable {
             var fingerprints: [String: String] = [:]
             for id in ids {
                 let family = try String.fetchAll(db, sql: "SELECT id FROM wrapped_key WHERE id = ? OR parent = ?", arguments: [id, id])
-                for member in family { fingerprints[member] = try Self.key(member, root, db).fingerprint(under: root) }
+                for member in family { fingerprints[member] = try Self.fingerprint(member, root, db) }
                 try db.execute(sql: "DELETE FROM wrapped_key WHERE id = ?", arguments: [id])
             }
             return fingerprints

@@ -1,7 +1,9 @@
 import Consent
+import Crypto
 import Foundation
 import GRDB
 import Media
+import SealedFile
 
 /// Questions to the catalog and changes of it; each runs in the caller's transaction.
 extension Database {
@@ -51,10 +53,17 @@ extension Database {
         return state
     }
 
+    /// The history of a recording as it was written. Throws `ConsentError.brokenChain` where an event's bytes do not have the hash they were
+    /// stored with: the chain alone would not show a change of its last event.
     public func consentEvents(of recording: RecordingID) throws -> [ConsentEvent] {
         let decoder = JSONDecoder()
-        return try Data.fetchAll(self, sql: "SELECT CAST(event AS BLOB) FROM consent_event WHERE recording = ? ORDER BY sequence", arguments: [recording.rawValue])
-            .map { try decoder.decode(ConsentEvent.self, from: $0) }
+        let rows = try Row.fetchAll(self, sql: "SELECT sequence, CAST(event AS BLOB) AS event, hash FROM consent_event WHERE recording = ? ORDER BY sequence",
+                                    arguments: [recording.rawValue])
+        return try rows.map { row in
+            let bytes: Data = row["event"]
+            guard Hexadecimal.text(SHA256.hash(data: bytes)) == row["hash"] else { throw ConsentError.brokenChain(sequence: row["sequence"]) }
+            return try decoder.decode(ConsentEvent.self, from: bytes)
+        }
     }
 
     /// Appends an event that the fold accepts; gives back the new state.

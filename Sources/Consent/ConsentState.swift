@@ -44,8 +44,10 @@ public struct ConsentState: Hashable, Sendable {
         guard event.recording == recording else { throw .otherRecording }
         guard event.sequence == count + 1, event.previousHash == lastHash else { throw .brokenChain(sequence: event.sequence) }
         if event.kind == .given || event.kind == .reconfirmed {
-            guard event.isOwnAct || event.isGuardian, event.method != .onBehalf else { throw .givenByAnother }
-            guard !minors.contains(event.participant) || event.isGuardian else { throw .guardianNeeded }
+            // A guardian speaks for a declared minor only: for an adult they are somebody else.
+            let isMinor = minors.contains(event.participant)
+            guard event.isOwnAct || (isMinor && event.isGuardian), event.method != .onBehalf else { throw .givenByAnother }
+            guard !isMinor || event.isGuardian else { throw .guardianNeeded }
             guard !event.modalities.isEmpty, !event.purposes.isEmpty else { throw .empty }
             guard !event.noticeHash.isEmpty else { throw .noticeChanged }
             guard !event.purposes.contains(.publication) else { throw .publicationNotAsked }

@@ -10,11 +10,15 @@ public struct RetentionPolicy: Hashable, Codable, Sendable {
     public var consentProofYears = 3
     public var downloadLogDays = 365
     /// Who is responsible (Art. 13 GDPR): name and contact as shown in the notice.
-    public var controller = "the association that runs this server"
-    public var storage = "this server"
-    public var supervisoryAuthority = "the data protection authority of your federal state"
+    public var controller = unnamedController
+    public var storage = unnamedStorage
+    public var supervisoryAuthority = unnamedAuthority
 
     public init() {}
 
     public static let retentionClass = "recording"
+    /// What stands in for a name that nobody configured; the notice says it in its own language.
+    public static let unnamedController = "the association that runs this server"
+    public static let unnamedStorage = "this server"
+    public static let unnamedAuthority = "the data protection authority of your federal state"
 }

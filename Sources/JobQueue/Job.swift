@@ -13,12 +13,14 @@ import Media
 /// | running | complete | succeeded |
 /// | running | fail, attempts left | available (after a backoff) |
 /// | running | fail, none left | dead |
-/// | running | crash, fewer than 3 | available |
+/// | running | fail, trying again cannot help | dead |
+/// | running | crash, fewer than 3 | available (after a backoff) |
 /// | running | crash, the third | dead |
 /// | running | release (shutdown, lost worker at boot) | available |
-/// | running | lease expired | available (counts as a crash) |
+/// | running | lease expired | as a crash |
 /// | running | cancel | cancelled |
 /// | dead | retry | available |
+/// | dead | cancel | cancelled |
 ///
 /// Every write of a worker names its lease token; where it does not hold any more, nothing is written and the worker must discard.
 public struct Job: Codable, Hashable, Sendable, FetchableRecord, PersistableRecord {

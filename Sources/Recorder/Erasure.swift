@@ -18,9 +18,8 @@ extension Recorder {
         let session = live.withLock { $0.removeValue(forKey: id) }
         if let session { _ = try await BlockingWork.run { session.stop() } }
         let objects = try await keys.ids(below: id)
-        let root = root
         var drafts: [ReceiptView.Object] = []
-        for object in objects { drafts.append(try await draft(object, id, root)) }
+        for object in objects { drafts.append(try await draft(object)) }
         let receipt = ReceiptView(recording: id, policy: "\(RetentionPolicy.retentionClass), \(configuration.retention.recordingDays) days unless set shorter", trigger: trigger,
                                   objects: drafts, auditEntry: 0, supervisoryAuthority: configuration.retention.supervisoryAuthority)
         // The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
@@ -56,8 +55,8 @@ extension Recorder {
         try await catalog.checkpoint()
     }
 
-    private func draft(_ keyID: String, _ recording: RecordingID, _ root: DataKey) async throws -> ReceiptView.Object {
-        let fingerprint = try await keys.key(keyID).fingerprint(under: root)
+    private func draft(_ keyID: String) async throws -> ReceiptView.Object {
+        let fingerprint = try await keys.fingerprint(keyID)
         let id = String(keyID.split(separator: ":")[1])
         let sha = try await catalog.read { db in
             try String.fetchOne(db, sql: "SELECT sha256 FROM rendition WHERE id = ? UNION ALL SELECT sha256 FROM stream WHERE track = ? AND sha256 IS NOT NULL", arguments: [id, id])

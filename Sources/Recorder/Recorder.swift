@@ -53,7 +53,7 @@ public final class Recorder: RecorderAPI {
     private static func readPipelines(_ folder: URL) throws -> [String: Pipeline] {
         let files: [URL]
         do {
-            files = try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil).filter { $0.pathExtension == "yaml" }
+            files = try FileManager.default.contentsOfDirectory(at: folder.resolvingSymlinksInPath(), includingPropertiesForKeys: nil).filter { $0.pathExtension == "yaml" }
         } catch {
             throw RecorderError(.invalid, "the folder with pipelines, \(folder.path), cannot be read", hint: "give it with --pipelines")
         }

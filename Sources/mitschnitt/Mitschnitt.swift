@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLinux
+import Glibc
 
 /// The program people run; it links no codec.
 @main
@@ -15,6 +16,7 @@ struct Mitschnitt: AsyncParsableCommand {
         subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, PipelineCommand.self, ExportCommand.self, DoctorCommand.self])
 
     static func main() async {
+        withoutCrashReports()
         // Keys and media pass through this process: no core dump, no ptrace by others of the same user.
         _ = clinux_protect_memory()
         do {
@@ -28,6 +30,17 @@ struct Mitschnitt: AsyncParsableCommand {
             exit(withError: error)
         }
     }
+}
+
+/// Starts this program again with the runtime's crash reports switched off: they print the memory around a crash, and that could be the
+/// voice of somebody who said no. The runtime reads its setting before `main`, so it has to be there from the start.
+private func withoutCrashReports() {
+    guard getenv("SWIFT_BACKTRACE") == nil else { return }
+    setenv("SWIFT_BACKTRACE", "enable=no", 1)
+    var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) } + [nil]
+    execv("/proc/self/exe", &arguments)
+    // Where that fails the program goes on as it is.
+    for argument in arguments { free(argument) }
 }
 
 /// An error for a person: what, where and what to do, on lines of their own.
