@@ -81,7 +81,7 @@ extension Recorder {
         let (tracks, renditions) = try await catalog.write { db in
             let renditions = try String.fetchAll(db, sql: """
                 SELECT DISTINCT rendition.id FROM rendition JOIN rendition_member ON rendition_member.rendition = rendition.id
-                WHERE recording = ? AND participant = ? AND state <> 'erased'
+                WHERE recording = ? AND participant = ?
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
             let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ?",
@@ -121,13 +121,18 @@ extension Recorder {
         if again { try await enqueuePipeline(recording) }
     }
 
-    /// Carries out the withdrawals that were made while the recording ran, now that its logs are closed.
+    /// Carries out the withdrawals whose tracks are still there: those made while the recording ran, now that its logs are closed, and those
+    /// that a kill interrupted.
     ///
     /// Who withdrew with erasure and consented again later in the same recording loses both parts: one track has one key, and what was to
     /// be erased weighs more than what may be kept.
     func eraseWithdrawn(_ recording: RecordingID) async throws {
+        let kept = try await catalog.read { db in
+            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased'",
+                                    arguments: [recording.rawValue]))
+        }
         let events = try await catalog.read { try $0.consentEvents(of: recording) }
-        let asking = Set(events.filter { $0.kind == .withdrawn && $0.asksErasure }.map(\.participant))
+        let asking = Set(events.filter { $0.kind == .withdrawn && $0.asksErasure && kept.contains($0.participant.rawValue) }.map(\.participant))
         for participant in asking.sorted() { try await eraseParticipant(participant, of: recording, actor: participant.rawValue) }
     }
 }

@@ -64,6 +64,11 @@ extension Recorder {
                 try await recover(record, state)
             }
         }
+        for state in ["processing", "ready", "failed"] {
+            for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
+                if let id = RecordingID(rawValue: record.id) { try await eraseWithdrawn(id) }
+            }
+        }
     }
 
     private func recover(_ record: RecordingRecord, _ state: String) async throws {

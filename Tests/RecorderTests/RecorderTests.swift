@@ -180,6 +180,29 @@ struct RecorderTests {
         await recorder.shutDown()
     }
 
+    @Test("Art. 17: an erasure that a kill interrupted is finished at the next start")
+    func interrupted() async throws {
+        let imported = try await imported(["A": [.audio], "B": [.audio]])
+        let id = imported.recording
+        let anna = try #require(imported.keys.first { $0.value == "A" }?.key)
+        let before = try await recorder.keys.count()
+        // The withdrawal is in the history; the process died before anything was destroyed.
+        try await recorder.catalog.write { [recorder] db in
+            let state = try db.consentState(of: id)
+            let event = ConsentEvent(sequence: state.count + 1, recording: id, participant: anna, kind: .withdrawn, occurredAt: recorder.clock.now, receivedAt: recorder.clock.now,
+                                     modalities: [], purposes: [], noticeHash: "", noticeVersion: "", language: "de", method: .click, isOwnAct: true, isGuardian: false,
+                                     retentionClass: "recording", expiresAt: recorder.clock.now, asksErasure: true, previousHash: state.lastHash)
+            _ = try db.append(event, to: state)
+        }
+        try await recorder.recover()
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        #expect(try await recorder.recording(id, as: moderator).state == .ready)
+        #expect(try await recorder.keys.count() == before - 2)  // A's two tracks; every rendition has a successor
+        #expect(!FileManager.default.fileExists(atPath: folder.url.appending(path: "data/recordings/\(id)/tracks/\(try await track(id, 0))").path))
+        #expect(try await recorder.renditions(of: id, as: moderator).allSatisfy { !$0.contains.contains(anna) })
+        await recorder.shutDown()
+    }
+
     private func track(_ id: RecordingID, _ place: Int) async throws -> String { try await recorder.catalog.read { try $0.streams(of: id.rawValue)[place].stream.track } }
 
     @Test("consent for minutes only makes nothing that could be shared")
