@@ -34,7 +34,11 @@ public final class Recorder: RecorderAPI {
         clock = ServiceClock(isMovable: configuration.hasMovableClock)
         let data = configuration.data
         for folder in [data, configuration.temporary, data.appending(path: "recordings")] {
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            do {
+                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            } catch {
+                throw RecorderError(.storage, "the folder \(folder.path) cannot be made: \(String(cString: strerror(errno)))", hint: "check its rights and the free space, or give another with --data")
+            }
         }
         root = try given ?? Self.rootKey(data)
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
