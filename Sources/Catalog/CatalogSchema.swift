@@ -15,6 +15,9 @@ enum CatalogSchema {
             try db.execute(sql: chains)
             try db.execute(sql: expiry)
         }
+        migrator.registerMigration("003 who may send is kept over a restart") { db in
+            try db.execute(sql: "ALTER TABLE recording ADD COLUMN sources TEXT NOT NULL DEFAULT '[]'")
+        }
         return migrator
     }
 

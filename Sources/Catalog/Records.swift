@@ -74,8 +74,10 @@ public struct RecordingRecord: CatalogRecord {
     public var releasedAt: Int64?
     /// JSON list of sentences.
     public var problems: String
+    /// JSON list of the addresses that may send; empty: any.
+    public var sources: String
 
-    public init(id: String, meeting: String, pipeline: String, state: String, retentionDays: Int, startedAt: Int64, expiresAt: Int64) {
+    public init(id: String, meeting: String, pipeline: String, state: String, retentionDays: Int, startedAt: Int64, expiresAt: Int64, sources: String = "[]") {
         self.id = id
         self.meeting = meeting
         self.pipeline = pipeline
@@ -84,6 +86,7 @@ public struct RecordingRecord: CatalogRecord {
         self.startedAt = startedAt
         self.expiresAt = expiresAt
         problems = "[]"
+        self.sources = sources
     }
 }
 

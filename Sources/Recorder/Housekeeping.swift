@@ -75,6 +75,7 @@ extension Recorder {
         guard let id = RecordingID(rawValue: record.id) else { return }
         var prepared: [PreparedStream] = []
         var options = configuration.tap
+        options.allowedSources = Self.list(record.sources)
         for (stream, people) in try await catalog.read({ try $0.streams(of: record.id) }) where stream.verdict != "erased" {
             guard let streamID = StreamID(rawValue: stream.id), let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind),
                   let media = try? SessionDescription(parsing: stream.sdp).media.first  // it parsed when it was stored

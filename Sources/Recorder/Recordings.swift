@@ -48,10 +48,11 @@ extension Recorder {
             let session = try await open(id, prepared, options)
             do {
                 let endpoints = session.endpoints
+                let sources = String(decoding: try JSONEncoder().encode(options.allowedSources), as: UTF8.self)
                 let streams = prepared
                 try await catalog.write { db in
                     try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: name, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
-                                        expiresAt: (now + .seconds(Int64(days) * 86_400)).nanoseconds).insert(db)
+                                        expiresAt: (now + .seconds(Int64(days) * 86_400)).nanoseconds, sources: sources).insert(db)
                     for (place, stream) in streams.enumerated() { try Self.insert(stream, place, endpoints[place], id, db) }
                     try AuditLog.append(actor: principal.subject, action: "recording.started", object: id.rawValue, detail: "\(streams.count) streams", now: now, db)
                 }

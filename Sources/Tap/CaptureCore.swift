@@ -5,15 +5,24 @@ import RTP
 /// The deciding half of a capture, live or imported: which stream, may it be kept, and the queue of what may.
 ///
 /// Pure: datagrams and times go in, accepted records pile up in ``takePending()``. A gate is closed until it is opened; what comes before,
-/// or from strangers, or fits no stream, is counted by its header and touched no further.
+/// or from strangers, or fits no stream, is counted by its header and touched no further. What had arrived before an opening and is read
+/// after it counts as before: see ``setGate(_:stream:at:arrivedFrom:)``.
 public struct CaptureCore: Sendable {
     /// Accepted bytes that may wait for the writer; beyond it packets are dropped and counted.
     public static let pendingBytesMax = 64 << 20
     /// stream (2), kind (1), arrival (8), length (4): all big-endian.
     static let pendingHeadBytes = 15
 
+    /// Where a gate's opening still has packets before it: those that waited in a socket and came before the consent.
+    private struct Gate: Sendable {
+        var isOpen = false
+        /// While the socket's backlog is read, datagrams that arrived before this are dropped; nil: the backlog is over.
+        var rtpFrom: WallTime?
+        var rtcpFrom: WallTime?
+    }
+
     private var demultiplexer: StreamDemultiplexer
-    private var gates: [Bool]
+    private var gates: [Gate]
     private var isPaused = false
     private let allowed: Set<IPAddress>
     private var pending: [UInt8] = []
@@ -24,17 +33,25 @@ public struct CaptureCore: Sendable {
     /// `allowed` empty: anybody may send.
     public init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)], allowed: [IPAddress]) {
         demultiplexer = StreamDemultiplexer(media: media, ports: ports)
-        gates = Array(repeating: false, count: media.count)
+        gates = Array(repeating: Gate(), count: media.count)
         statistics = Array(repeating: StreamStatistics(), count: media.count)
         self.allowed = Set(allowed)
     }
 
     public var pendingBytes: Int { pending.count }
 
+    func isAllowed(_ source: IPAddress) -> Bool { allowed.isEmpty || allowed.contains(source) }
+
+    /// The only stream whose RTCP, and nothing else, comes to `port`.
+    func stream(atControlPort port: UInt16) -> Int? {
+        let here = demultiplexer.streams(atRTCPPort: port)
+        return here.count == 1 && demultiplexer.streams(atRTPPort: port).isEmpty ? here[0] : nil
+    }
+
     /// Takes one datagram. Returns the stream it was kept for, or nil.
     @discardableResult
     public mutating func receive(_ bytes: UnsafeRawBufferPointer, port: UInt16, source: IPAddress, arrival: WallTime, isTruncated: Bool = false) -> Int? {
-        guard allowed.isEmpty || allowed.contains(source) else {
+        guard isAllowed(source) else {
             count(port) { $0.strangers += 1 }
             return nil
         }
@@ -57,7 +74,7 @@ public struct CaptureCore: Sendable {
             count(port) { $0.malformed += 1 }
             return nil
         }
-        guard gates[stream], !isPaused else {
+        guard passes(stream, gates[stream].rtpFrom, arrival) else {
             statistics[stream].droppedByGate += 1
             return nil
         }
@@ -75,7 +92,8 @@ public struct CaptureCore: Sendable {
     }
 
     private mutating func receiveRTCP(_ bytes: UnsafeRawBufferPointer, _ port: UInt16, _ arrival: WallTime) -> Int? {
-        guard bytes.count >= 8 else {
+        // As with RTP: it is read to its end before it may be kept.
+        guard bytes.count >= 8, (try? RTCPPacket.parse(bytes)) != nil else {
             count(port) { $0.malformed += 1 }
             return nil
         }
@@ -85,8 +103,13 @@ public struct CaptureCore: Sendable {
             return nil
         }
         // Reports can name a person (SDES): they pass the same gate.
-        guard gates[stream], !isPaused, enqueue(stream, 2, arrival, bytes) else { return nil }
+        guard passes(stream, gates[stream].rtcpFrom, arrival), enqueue(stream, 2, arrival, bytes) else { return nil }
         return stream
+    }
+
+    private func passes(_ stream: Int, _ from: WallTime?, _ arrival: WallTime) -> Bool {
+        guard gates[stream].isOpen, !isPaused else { return false }
+        return from.map { arrival >= $0 } ?? true
     }
 
     private mutating func count(_ port: UInt16, _ change: (inout StreamStatistics) -> Void) {
@@ -95,25 +118,38 @@ public struct CaptureCore: Sendable {
     }
 
     /// Opens or closes one stream's gate; a mark goes into its log. Returns whether anything changed.
-    public mutating func setGate(_ isOpen: Bool, stream: Int, at time: WallTime) -> Bool {
-        guard gates[stream] != isOpen else { return false }
-        gates[stream] = isOpen
+    ///
+    /// `arrivedFrom` is the moment on the clock of the arrivals: until ``backlogRead(port:)`` says that the socket was empty, what arrived
+    /// before it is dropped although the gate is open by now, for it was sent before the consent. Nil where nothing can have waited.
+    public mutating func setGate(_ isOpen: Bool, stream: Int, at time: WallTime, arrivedFrom: WallTime? = nil) -> Bool {
+        guard gates[stream].isOpen != isOpen else { return false }
+        gates[stream] = Gate(isOpen: isOpen, rtpFrom: arrivedFrom, rtcpFrom: arrivedFrom)
         mark(isOpen ? .gateOpened : .gateClosed, stream, time)
         return true
     }
 
-    public func isOpen(_ stream: Int) -> Bool { gates[stream] && !isPaused }
+    public func isOpen(_ stream: Int) -> Bool { gates[stream].isOpen && !isPaused }
 
-    public mutating func setPaused(_ paused: Bool, at time: WallTime) {
+    /// Begins or ends a pause. What arrived during it is not kept, even if it is read after it: see `arrivedFrom` above.
+    public mutating func setPaused(_ paused: Bool, at time: WallTime, arrivedFrom: WallTime? = nil) {
         guard isPaused != paused else { return }
         isPaused = paused
-        for stream in gates.indices where gates[stream] { mark(paused ? .paused : .resumed, stream, time) }
+        for stream in gates.indices where gates[stream].isOpen {
+            gates[stream] = Gate(isOpen: true, rtpFrom: arrivedFrom, rtcpFrom: arrivedFrom)
+            mark(paused ? .paused : .resumed, stream, time)
+        }
+    }
+
+    /// The socket at `port` was empty after the last opening: what is read from it now arrived after that.
+    public mutating func backlogRead(port: UInt16) {
+        for stream in demultiplexer.streams(atRTPPort: port) { gates[stream].rtpFrom = nil }
+        for stream in demultiplexer.streams(atRTCPPort: port) { gates[stream].rtcpFrom = nil }
     }
 
     /// Closes every gate for good.
     public mutating func end(at time: WallTime) {
-        for stream in gates.indices where gates[stream] { mark(.streamEnded, stream, time) }
-        gates = gates.map { _ in false }
+        for stream in gates.indices where gates[stream].isOpen { mark(.streamEnded, stream, time) }
+        gates = gates.map { _ in Gate() }
     }
 
     private mutating func mark(_ mark: TrackRecord.Mark, _ stream: Int, _ time: WallTime) {
@@ -122,20 +158,28 @@ public struct CaptureCore: Sendable {
 
     private mutating func enqueue(_ stream: Int, _ kind: UInt8, _ arrival: WallTime, _ bytes: UnsafeRawBufferPointer, always: Bool = false) -> Bool {
         guard always || pending.count + bytes.count + Self.pendingHeadBytes <= Self.pendingBytesMax else { return false }
-        withUnsafeBytes(of: UInt16(stream).bigEndian) { pending.append(contentsOf: $0) }
-        pending.append(kind)
-        withUnsafeBytes(of: arrival.nanoseconds.bigEndian) { pending.append(contentsOf: $0) }
-        withUnsafeBytes(of: UInt32(bytes.count).bigEndian) { pending.append(contentsOf: $0) }
+        withUnsafeTemporaryAllocation(byteCount: 16, alignment: 8) { head in
+            head.storeBytes(of: UInt16(stream).bigEndian, as: UInt16.self)
+            head[2] = kind
+            head.storeBytes(of: arrival.nanoseconds.bigEndian, toByteOffset: 3, as: Int64.self)
+            head.storeBytes(of: UInt32(bytes.count).bigEndian, toByteOffset: 11, as: UInt32.self)
+            pending.append(contentsOf: UnsafeRawBufferPointer(rebasing: head[..<Self.pendingHeadBytes]))
+        }
         pending.append(contentsOf: bytes)
         return true
     }
 
-    /// Hands over what was accepted since the last call; `empty` becomes the new queue, so that its memory is used again.
-    public mutating func takePending(replacingWith empty: [UInt8] = []) -> [UInt8] {
-        let taken = pending
-        pending = empty
-        pending.removeAll(keepingCapacity: true)
+    /// Hands over what was accepted since the last call.
+    public mutating func takePending() -> [UInt8] {
+        var taken: [UInt8] = []
+        exchangePending(&taken)
         return taken
+    }
+
+    /// The same without new memory: `queue` is emptied and becomes the next queue, and holds what was accepted.
+    public mutating func exchangePending(_ queue: inout [UInt8]) {
+        queue.removeAll(keepingCapacity: true)
+        swap(&pending, &queue)
     }
 
     mutating func note(kernelDrops: Int, receiveBufferBytes: Int, port: UInt16) {

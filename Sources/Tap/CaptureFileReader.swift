@@ -30,8 +30,8 @@ public final class CaptureFileReader {
     private let file: UnsafeMutablePointer<FILE>
     private let isNG: Bool
     private var isSwapped = false
-    private var interfaces: [(link: UInt32, ticksPerSecond: Double)] = []
-    /// Records that were no whole UDP datagram.
+    private var interfaces: [(link: UInt32, ticksPerSecond: Double, offsetSeconds: Int64)] = []
+    /// Records that were no whole UDP datagram, or say no time (pcapng's simple packets).
     public private(set) var skipped = 0
     /// The file ended in the middle of a record.
     public private(set) var isTruncated = false
@@ -60,7 +60,7 @@ public final class CaptureFileReader {
             isSwapped = magic == 0xD4C3_B2A1 || magic == 0x4D3C_B2A1
             let isNano = magic == 0xA1B2_3C4D || magic == 0x4D3C_B2A1
             guard let head = take(20) else { throw CaptureFileError(path: path, what: "is cut in its header") }
-            interfaces = [(word(head, 16) & 0x0FFF_FFFF, isNano ? 1e9 : 1e6)]
+            interfaces = [(word(head, 16) & 0x0FFF_FFFF, isNano ? 1e9 : 1e6, 0)]
         default:
             isNG = false
             throw CaptureFileError(path: path, what: "is no capture: neither pcap nor pcapng")
@@ -103,16 +103,21 @@ public final class CaptureFileReader {
             }
             guard let bytes = try body(Int(word(head, 4)) - 8) else { break }
             switch word(head, 0) {
-            case 1 where bytes.count >= 8 && interfaces.count < 1_024: interfaces.append((UInt32(half(bytes, 0)), resolution(bytes)))
+            case 1 where bytes.count >= 8 && interfaces.count < 1_024: interfaces.append(interface(bytes))
             case 6 where bytes.count >= 20:
                 let (place, captured) = (Int(word(bytes, 0)), Int(word(bytes, 12)))
-                guard place < interfaces.count, 20 + captured <= bytes.count else { continue }
+                guard place < interfaces.count, 20 + captured <= bytes.count else {
+                    skipped += 1
+                    continue
+                }
                 let ticks = UInt64(word(bytes, 4)) << 32 | UInt64(word(bytes, 8))
                 let rate = interfaces[place].ticksPerSecond
                 let seconds = (Double(ticks) / rate).rounded(.down)
                 let arrival = rate == 1e9 ? Int64(truncatingIfNeeded: ticks)
                     : Int64(min(seconds, 9e9)) * 1_000_000_000 + Int64((Double(ticks) - seconds * rate) * 1e9 / rate)
-                return (Array(bytes[20..<20 + captured]), interfaces[place].link, WallTime(nanoseconds: arrival))
+                let offset = Nanoseconds(count: interfaces[place].offsetSeconds &* 1_000_000_000)
+                return (Array(bytes[20..<20 + captured]), interfaces[place].link, WallTime(nanoseconds: arrival) + offset)
+            case 3: skipped += 1
             default: continue
             }
         }
@@ -130,19 +135,24 @@ public final class CaptureFileReader {
         return Array(bytes.dropLast(4))
     }
 
-    /// if_tsresol among an interface's options; microseconds without it.
-    private func resolution(_ block: [UInt8]) -> Double {
+    /// An interface's link type, its if_tsresol (microseconds without it) and if_tsoffset.
+    private func interface(_ block: [UInt8]) -> (link: UInt32, ticksPerSecond: Double, offsetSeconds: Int64) {
+        var (resolution, offset) = (1e6, Int64(0))
         var at = 8
         while at + 4 <= block.count {
             let (code, length) = (half(block, at), Int(half(block, at + 2)))
             guard code != 0, at + 4 + length <= block.count else { break }
             if code == 9, length == 1 {
                 let value = block[at + 4]
-                return value & 0x80 != 0 ? Double(sign: .plus, exponent: min(Int(value & 0x7F), 63), significand: 1) : pow(10, Double(min(value, 19)))
+                resolution = value & 0x80 != 0 ? Double(sign: .plus, exponent: min(Int(value & 0x7F), 63), significand: 1) : pow(10, Double(min(value, 19)))
+            }
+            if code == 14, length == 8 {
+                let bits = block.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: at + 4, as: Int64.self) }
+                offset = isSwapped ? bits.byteSwapped : bits
             }
             at += 4 + (length + 3) / 4 * 4
         }
-        return 1e6
+        return (UInt32(half(block, 0)), resolution, offset)
     }
 
     private func take(_ count: Int) -> [UInt8]? {

@@ -45,20 +45,14 @@ public struct TapOptions: Sendable {
 /// The live capture of one recording: its sockets, a thread that receives and decides, and a thread that seals and writes.
 ///
 /// One lock guards ``CaptureCore``; the receiving thread holds it for a batch of at most 64 datagrams. So when ``setGate(_:stream:at:)``
-/// returns, every packet that was not yet decided on falls under the new state.
+/// returns, every packet that was not yet decided on falls under the new state; and what the kernel had received before an opening is
+/// dropped, though it is read after it.
 ///
 /// Proof of Sendable: all mutable state lies in the two mutexes; the sockets are closed only after both threads have ended.
 public final class CaptureSession: Sendable {
     private struct Socket: Sendable {
         var descriptor: Int32
         var port: UInt16
-    }
-
-    private struct WayBack: Sendable {
-        var address = sockaddr_storage()
-        var length: socklen_t = 0
-        var ssrc = SSRC(rawValue: 0)
-        var isFromRTCP = false
     }
 
     private struct Shared: Sendable {
@@ -68,16 +62,21 @@ public final class CaptureSession: Sendable {
         var storageError: String?
     }
 
-    /// Longest time that the writer waits before it writes, and between two syncs.
+    /// The receiver's pause after it read what was there: 40 packets at 20,000 a second, room for which even a default receive buffer has.
+    static let batchPauseUs: UInt32 = 2_000
+    /// The writer's pause between two rounds.
     static let writeIntervalMs = 200
-    static let syncEvery = 4
+    /// Age of the last sync at which a round syncs again: with the pause above, at least once a second.
+    static let syncAfterMs: Int64 = 700
 
     public let endpoints: [TapEndpoint]
     private let streams: [TapStream]
-    private let checksSources: Bool
+    private let sendersAreAnnounced: Bool
     private let sockets: [Socket]
     private let shared: Mutex<Shared>
     private let isStopping = Atomic(false)
+    /// Counts openings and resumes: a backlog is over only if the socket was read after the last one. Changed under the lock.
+    private let openings = Atomic(0)
     private let receiverEnded = DispatchSemaphore(value: 0)
     private let writerEnded = DispatchSemaphore(value: 0)
 
@@ -93,9 +92,9 @@ public final class CaptureSession: Sendable {
         // Streams whose SDPs name the same port share one, and are told apart by SSRC, MID or payload type.
         var pairs: [UInt16: (rtp: UInt16, rtcp: UInt16)] = [:]
         var ports: [(rtp: UInt16, rtcp: UInt16)] = []
-        for (place, stream) in streams.enumerated() {
-            let key = stream.media.port == 0 ? UInt16(truncatingIfNeeded: place) : stream.media.port
-            if let pair = pairs[key], stream.media.port != 0 {
+        for stream in streams {
+            // Port 0 names none: each such stream has its own.
+            if stream.media.port != 0, let pair = pairs[stream.media.port] {
                 ports.append(pair)
                 continue
             }
@@ -103,28 +102,34 @@ public final class CaptureSession: Sendable {
                 let pair = if let before = options.fixedPorts[stream.id] { try Self.bind(again: before, options) } else { try Self.bind(muxed: stream.media.isRTCPMuxed, options) }
                 sockets += pair
                 ports.append((pair[0].port, pair[pair.count - 1].port))
-                pairs[key] = ports[ports.count - 1]
+                if stream.media.port != 0 { pairs[stream.media.port] = ports[ports.count - 1] }
             } catch {
                 undo()
                 throw error
             }
         }
         self.streams = streams
-        checksSources = !allowed.isEmpty
+        sendersAreAnnounced = !allowed.isEmpty
         self.sockets = sockets
         endpoints = ports.map { TapEndpoint(address: options.address, rtpPort: $0.rtp, rtcpPort: $0.rtcp) }
         var core = CaptureCore(media: streams.map(\.media), ports: ports, allowed: allowed)
         for socket in sockets { core.note(kernelDrops: 0, receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port) }
         shared = Mutex(Shared(core: core, waysBack: Array(repeating: WayBack(), count: streams.count),
                               requests: Array(repeating: KeyFrameRequests(), count: streams.count)))
+        guard let batch = clinux_batch_make() else {
+            undo()
+            throw TapError(what: "no memory for the receive buffers", hint: "stop other programs, or add memory")
+        }
         let writers: TrackWriters
         do {
             writers = try TrackWriters(streams)
         } catch {
+            clinux_batch_free(batch)
             undo()
             throw TapError(what: "the packet logs cannot be opened: \(error)", hint: "check the data folder's rights and free space")
         }
-        start("tap-receive") { $0.receive() }
+        nonisolated(unsafe) let buffers = batch  // handed to the receiving thread, which alone uses and frees it
+        start("tap-receive") { $0.receive(buffers) }
         nonisolated(unsafe) let owned = writers  // handed to the writing thread, which alone uses it
         start("tap-write") { $0.write(owned) }
     }
@@ -153,13 +158,11 @@ public final class CaptureSession: Sendable {
     private static func bind(muxed: Bool, _ options: TapOptions) throws(TapError) -> [Socket] {
         let bytes = Int32(clamping: options.receiveBufferBytes)
         var lastError: Int32 = 0
-        for attempt in 0..<500 {
-            var wanted: UInt16 = 0
-            if let range = options.ports {
-                let candidate = Int(range.lowerBound) + (Int(range.lowerBound) % 2) + attempt * 2
-                guard candidate < Int(range.upperBound) else { break }
-                wanted = UInt16(candidate)
-            }
+        // A range is tried to its end; any free port, until one is even.
+        let first = options.ports.map { Int($0.lowerBound) + Int($0.lowerBound) % 2 } ?? 0
+        let last = options.ports.map { Int($0.upperBound) - (muxed ? 0 : 1) } ?? 1_000
+        for candidate in stride(from: first, through: last, by: 2) {
+            let wanted = options.ports == nil ? 0 : UInt16(candidate)
             let rtp = clinux_udp_bind(options.address, wanted, bytes)
             guard rtp >= 0 else {
                 lastError = errno
@@ -192,8 +195,9 @@ public final class CaptureSession: Sendable {
     public func setGate(_ isOpen: Bool, stream: StreamID, at time: WallTime) {
         guard let place = streams.firstIndex(where: { $0.id == stream }) else { return }
         shared.withLock { shared in
-            guard shared.core.setGate(isOpen, stream: place, at: time) else { return }
-            if isOpen, streams[place].identity.kind != .audio { shared.requests[place].begin(at: time) }
+            guard shared.core.setGate(isOpen, stream: place, at: time, arrivedFrom: Self.now()), isOpen else { return }
+            openings.wrappingAdd(1, ordering: .releasing)
+            if streams[place].identity.kind != .audio { shared.requests[place].begin() }
         }
     }
 
@@ -204,15 +208,24 @@ public final class CaptureSession: Sendable {
 
     public func setPaused(_ paused: Bool, at time: WallTime) {
         shared.withLock { shared in
-            shared.core.setPaused(paused, at: time)
+            shared.core.setPaused(paused, at: time, arrivedFrom: Self.now())
             guard !paused else { return }
-            for place in streams.indices where streams[place].identity.kind != .audio && shared.core.isOpen(place) { shared.requests[place].begin(at: time) }
+            openings.wrappingAdd(1, ordering: .releasing)
+            for place in streams.indices where streams[place].identity.kind != .audio && shared.core.isOpen(place) { shared.requests[place].begin() }
         }
+    }
+
+    /// Asks a video's sender for a key frame, at most twice a second; nothing happens while its gate is closed.
+    public func requestKeyFrame(_ stream: StreamID) {
+        guard let place = streams.firstIndex(where: { $0.id == stream }), streams[place].identity.kind != .audio else { return }
+        shared.withLock { shared in if shared.core.isOpen(place) { shared.requests[place].begin() } }
     }
 
     public struct Snapshot: Sendable {
         public var streams: [StreamID: StreamStatistics]
         public var open: Set<StreamID>
+        /// Datagrams that belonged to no stream.
+        public var unknown = 0
         /// Why packets cannot be written at the moment, if so.
         public var storageError: String?
     }
@@ -220,23 +233,25 @@ public final class CaptureSession: Sendable {
     public var snapshot: Snapshot {
         shared.withLock { shared in
             Snapshot(streams: Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), shared.core.statistics)),
-                     open: Set(streams.indices.filter { shared.core.isOpen($0) }.map { streams[$0].id }), storageError: shared.storageError)
+                     open: Set(streams.indices.filter { shared.core.isOpen($0) }.map { streams[$0].id }), unknown: shared.core.unknown,
+                     storageError: shared.storageError)
         }
     }
 
-    /// Closes gates, sockets and logs, and gives the final counts. Blocks until everything is on the disk.
+    /// Closes gates, sockets and logs, and gives the final counts. Blocks until everything is on the disk. May be called again.
     public func stop() -> Snapshot {
-        isStopping.store(true, ordering: .releasing)
+        let isFirst = !isStopping.exchange(true, ordering: .acquiringAndReleasing)
         writerEnded.wait()
-        for socket in sockets { close(socket.descriptor) }
+        if isFirst { for socket in sockets { close(socket.descriptor) } }
+        // For whoever else waits for the same end.
+        writerEnded.signal()
         return snapshot
     }
 
     // MARK: The receiving thread
 
-    private func receive() {
+    private func receive(_ batch: OpaquePointer) {
         defer { receiverEnded.signal() }
-        guard let batch = clinux_batch_make() else { return }
         defer { clinux_batch_free(batch) }
         var waiting = sockets.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         while !isStopping.load(ordering: .acquiring) {
@@ -245,6 +260,8 @@ public final class CaptureSession: Sendable {
                 for place in waiting.indices where waiting[place].revents != 0 { drain(sockets[place], batch) }
             }
             requestKeyFrames()
+            // Packets pile up a little, so that a batch is more than one; their times are the kernel's all the same.
+            if ready > 0 { usleep(Self.batchPauseUs) }
         }
         // What arrived before the stop is still taken.
         for socket in sockets { drain(socket, batch) }
@@ -253,52 +270,57 @@ public final class CaptureSession: Sendable {
     /// Reads a socket until it is empty, at most 64 batches so that no socket starves the others.
     private func drain(_ socket: Socket, _ batch: OpaquePointer) {
         for _ in 0..<64 {
+            let before = openings.load(ordering: .acquiring)
             let count = Int(clinux_batch_receive(batch, socket.descriptor))
-            guard count > 0 else { return }
+            guard count >= 0 else { return }
+            let isEmpty = count < Int(CLINUX_BATCH_MAX)
             shared.withLock { shared in
                 for place in 0..<count {
                     guard let datagram = clinux_batch_at(batch, Int32(place)) else { continue }
                     take(&datagram.pointee, socket, &shared)
                 }
+                if isEmpty, openings.load(ordering: .relaxed) == before { shared.core.backlogRead(port: socket.port) }
             }
             clinux_batch_wipe(batch)
-            if count < Int(CLINUX_BATCH_MAX) { return }
+            if isEmpty { return }
         }
     }
 
     private func take(_ datagram: inout clinux_datagram, _ socket: Socket, _ shared: inout Shared) {
-        var address = IPAddress(bytes: [])
-        if checksSources {
-            address.bytes = [UInt8](repeating: 0, count: 16)
-            guard clinux_address_bytes(&datagram.source, &address.bytes) == 0 else { return }
-        }
+        var ip = IPAddress(bytes: [])
+        guard ip.take(&datagram.source) else { return }
         if datagram.kernel_drops > 0 {
             shared.core.note(kernelDrops: Int(datagram.kernel_drops), receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port)
         }
         let bytes = UnsafeRawBufferPointer(start: datagram.bytes, count: datagram.length)
-        guard let stream = shared.core.receive(bytes, port: socket.port, source: address, arrival: WallTime(nanoseconds: datagram.arrival),
-                                               isTruncated: datagram.is_truncated != 0), streams[stream].identity.kind != .audio else { return }
-        // The way back to the sender: where its RTCP comes from, else where its RTP comes from.
-        let isRTCP = DatagramClass(bytes) == .rtcp
-        guard isRTCP || !shared.waysBack[stream].isFromRTCP, bytes.count >= 12 else { return }
-        let ssrc = SSRC(rawValue: UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: isRTCP ? 4 : 8, as: UInt32.self)))
-        shared.waysBack[stream] = WayBack(address: datagram.source, length: datagram.source_length, ssrc: ssrc, isFromRTCP: isRTCP)
+        let arrival = WallTime(nanoseconds: datagram.arrival)
+        let kept = shared.core.receive(bytes, port: socket.port, source: ip, arrival: arrival, isTruncated: datagram.is_truncated != 0)
+        // Senders open the way back early, so that it is learned from what the gate drops as well.
+        guard let stream = kept ?? shared.core.stream(atControlPort: socket.port), streams[stream].identity.kind != .audio, shared.core.isAllowed(ip) else { return }
+        let peer = WayBack.Peer(address: datagram.source, length: datagram.source_length, ip: ip)
+        guard kept != nil, DatagramClass(bytes) == .rtp else { return shared.waysBack[stream].learn(control: peer) }
+        shared.waysBack[stream].learn(media: peer, ssrc: SSRC(rawValue: UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self))))
+        // A second look at the header only while a key frame is waited for; it parsed a moment ago.
+        guard shared.requests[stream].isWaiting, let header = try? RTPHeader(bytes), streams[stream].media.codecs[header.payloadType]?.name == Codec.vp8.name else { return }
+        if KeyFrameSight.isVP8KeyFrameStart(UnsafeRawBufferPointer(rebasing: bytes[header.payload])) { shared.requests[stream].satisfy() }
     }
 
     private func requestKeyFrames() {
         let now = Self.now()
-        let due: [(WayBack, UInt16)] = shared.withLock { shared in
+        let due: [(target: WayBack.Peer, about: SSRC, port: UInt16)] = shared.withLock { shared in
             streams.indices.compactMap { place in
-                guard shared.waysBack[place].length > 0, shared.requests[place].isDue(at: now) else { return nil }
-                return (shared.waysBack[place], endpoints[place].rtcpPort)
+                guard shared.requests[place].isWaiting, shared.core.isOpen(place),
+                      let target = shared.waysBack[place].target(isMuxed: endpoints[place].rtpPort == endpoints[place].rtcpPort, sendersAreAnnounced: sendersAreAnnounced),
+                      shared.requests[place].isDue(at: now) else { return nil }
+                return (target, shared.waysBack[place].ssrc, endpoints[place].rtcpPort)
             }
         }
-        for (wayBack, port) in due {
+        for (target, ssrc, port) in due {
             guard let socket = sockets.first(where: { $0.port == port }) else { continue }
-            let packet = RTCPPacket.pictureLossIndication(from: SSRC(rawValue: 1), about: wayBack.ssrc)
-            var address = wayBack.address
+            let packet = RTCPPacket.pictureLossIndication(from: SSRC(rawValue: 1), about: ssrc)
+            var address = target.address
             let sent = withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { sendto(socket.descriptor, packet, packet.count, Int32(MSG_DONTWAIT), $0, wayBack.length) }
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { sendto(socket.descriptor, packet, packet.count, Int32(MSG_DONTWAIT), $0, target.length) }
             }
             _ = sent  // feedback may be lost on the way as well; it is repeated
         }
@@ -309,7 +331,7 @@ public final class CaptureSession: Sendable {
     private func write(_ writers: TrackWriters) {
         defer { writerEnded.signal() }
         var pending: [UInt8] = []
-        var rounds = 0
+        var synced = Self.now()
         while true {
             // Asked before taking: what is accepted before the end is taken in the last round.
             let isLast = isStopping.load(ordering: .acquiring) && receiverEnded.wait(timeout: .now()) == .success
@@ -317,12 +339,15 @@ public final class CaptureSession: Sendable {
                 let now = Self.now()
                 shared.withLock { $0.core.end(at: now) }
             }
-            let empty = pending
-            pending = shared.withLock { $0.core.takePending(replacingWith: empty) }
+            shared.withLock { $0.core.exchangePending(&pending) }
             writers.consume(&pending)
-            writers.flush(now: Self.now())
-            rounds += 1
-            if rounds % Self.syncEvery == 0 { writers.sync() }
+            let now = Self.now()
+            writers.flush(now: now)
+            // Also when the clock was set back.
+            if now < synced || now - synced >= .milliseconds(Self.syncAfterMs) {
+                writers.sync()
+                synced = now
+            }
             if isLast { writers.close() }
             let (lost, failure) = (writers.lostToStorage, writers.storageError)
             shared.withLock { shared in
@@ -340,7 +365,14 @@ extension IPAddress {
     public init?(_ text: String) {
         var storage = sockaddr_storage()
         guard clinux_socket_address(text, 0, &storage) > 0 else { return nil }
-        bytes = [UInt8](repeating: 0, count: 16)
-        guard clinux_address_bytes(&storage, &bytes) == 0 else { return nil }
+        self.init(bytes: [])
+        guard take(&storage) else { return nil }
+    }
+
+    /// Becomes the address of `storage`; false for another family than IP.
+    mutating func take(_ storage: inout sockaddr_storage) -> Bool {
+        withUnsafeMutableBytes(of: &self) { own in
+            clinux_address_bytes(&storage, own.baseAddress?.assumingMemoryBound(to: UInt8.self)) == 0
+        }
     }
 }

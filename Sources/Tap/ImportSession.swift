@@ -26,7 +26,7 @@ public final class ImportSession {
     }
 
     private func drain(now: WallTime) {
-        scratch = core.takePending(replacingWith: scratch)
+        core.exchangePending(&scratch)
         writers.consume(&scratch)
         writers.flush(now: now)
     }

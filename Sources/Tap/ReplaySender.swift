@@ -30,14 +30,34 @@ public struct ReplaySender {
         self.speed = speed
     }
 
+    /// One flow of the capture.
+    private struct Flow: Hashable {
+        var source: IPAddress
+        var sourcePort: UInt16
+        var destinationPort: UInt16
+    }
+
+    /// Nanoseconds after the first packet at which the last one may be due: three years.
+    private static let laterMax = 1e17
+    /// Longest sleep without a look at `isCancelled`.
+    private static let napNanoseconds: Int64 = 100_000_000
+
     /// Sends everything; `progress` is called about ten times a second with the share of the file and the packets sent so far.
-    public func run(_ reader: CaptureFileReader, started: (Double) -> Void, progress: (Double, Int) -> Void) throws -> Report {
+    /// Ends early, with what was sent until then, once `isCancelled` says so; it is asked at least ten times a second.
+    public func run(_ reader: CaptureFileReader, isCancelled: () -> Bool = { false }, started: (Double) -> Void, progress: (Double, Int) -> Void) throws -> Report {
         var report = Report()
-        var sockets: [UInt32: Int32] = [:]
+        var sockets: [Flow: Int32] = [:]
         defer { for socket in sockets.values { close(socket) } }
         var origin: (media: WallTime, monotonic: Int64)?
         var told: Int64 = 0
-        while let datagram = try reader.next() {
+        /// Reports now and then; false once it is to end.
+        func goesOn(_ now: Int64) -> Bool {
+            guard now - told >= Self.napNanoseconds else { return true }
+            told = now
+            progress(Double(reader.bytesRead) / Double(max(reader.size, 1)), report.sent)
+            return !isCancelled()
+        }
+        sending: while let datagram = try reader.next() {
             guard let target = map[datagram.destinationPort] else { continue }
             if origin == nil {
                 let begin = (datagram.arrival, Self.clock(CLOCK_MONOTONIC))
@@ -46,11 +66,18 @@ public struct ReplaySender {
                 started(report.shift)
             }
             guard let origin else { continue }
-            let due = origin.monotonic + Int64(Double((datagram.arrival - origin.media).count) / speed)
-            var until = timespec(tv_sec: Int(due / 1_000_000_000), tv_nsec: Int(due % 1_000_000_000))
-            if due > Self.clock(CLOCK_MONOTONIC) { while clock_nanosleep(CLOCK_MONOTONIC, Int32(TIMER_ABSTIME), &until, nil) == EINTR {} }
+            // A time that jumps by years waits for the end of the run, not for an overflow.
+            let due = origin.monotonic + Int64(min(max(Double((datagram.arrival - origin.media).count) / speed, 0), Self.laterMax))
+            var now = Self.clock(CLOCK_MONOTONIC)
+            while now < due {
+                let until = min(due, now + Self.napNanoseconds)
+                var wake = timespec(tv_sec: Int(until / 1_000_000_000), tv_nsec: Int(until % 1_000_000_000))
+                while clock_nanosleep(CLOCK_MONOTONIC, Int32(TIMER_ABSTIME), &wake, nil) == EINTR {}
+                now = Self.clock(CLOCK_MONOTONIC)
+                guard goesOn(now) else { break sending }
+            }
             // One socket per original source and destination, so that a re-join looks like one.
-            let key = UInt32(datagram.sourcePort) << 16 | UInt32(datagram.destinationPort)
+            let key = Flow(source: datagram.source, sourcePort: datagram.sourcePort, destinationPort: datagram.destinationPort)
             let socket: Int32
             if let known = sockets[key] {
                 socket = known
@@ -61,13 +88,9 @@ public struct ReplaySender {
             }
             let count = send(socket, datagram.payload, datagram.payload.count, Int32(MSG_NOSIGNAL))
             if count == datagram.payload.count { report.sent += 1 } else { report.failed += 1 }
-            let now = Self.clock(CLOCK_MONOTONIC)
-            if now - told > 100_000_000 {
-                told = now
-                progress(Double(reader.bytesRead) / Double(max(reader.size, 1)), report.sent)
-            }
+            guard goesOn(now) else { break }
         }
-        progress(1, report.sent)
+        progress(Double(reader.bytesRead) / Double(max(reader.size, 1)), report.sent)
         return report
     }
 
@@ -77,7 +100,11 @@ public struct ReplaySender {
         guard length > 0 else { throw TapError(what: "'\(target.address)' is no numeric IP address") }
         let descriptor = socket(Int32(storage.ss_family), Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         let connected = withUnsafePointer(to: &storage) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, length) } }
-        guard descriptor >= 0, connected == 0 else { throw TapError(what: "no socket to \(target.address):\(target.port): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0, connected == 0 else {
+            let why = String(cString: strerror(errno))
+            if descriptor >= 0 { close(descriptor) }
+            throw TapError(what: "no socket to \(target.address):\(target.port): \(why)")
+        }
         return descriptor
     }
 

@@ -1,62 +1,131 @@
 import RTP
 
-/// Tells which stream a packet belongs to: by port, then SSRC, MID and payload type, as the SDPs allow.
+/// Tells which stream a packet belongs to: by port, then MID, SSRC and payload type, as the SDPs allow.
 ///
-/// A port with one stream takes any SSRC with an announced payload type, so that a re-join needs no new SDP. A port that several streams
-/// share takes announced SSRCs; others are latched to a stream by their MID (RFC 8843 section 9.2), or by a payload type that only one of
-/// the streams has. What fits nowhere belongs to nobody.
+/// A port with one stream takes any SSRC with an announced payload type, so that a re-join needs no new SDP. At a port that several streams
+/// share, in this order: a MID decides (RFC 8843 section 9.2), and one that names no stream, or contradicts an announced SSRC, leaves the
+/// packet to nobody; then announced SSRCs and those that a MID or payload type was seen with; then a payload type that one stream alone
+/// has, if that stream announced no SSRCs. What fits nowhere belongs to nobody: a wrong guess would keep what nobody consented to.
 public struct StreamDemultiplexer: Sendable {
     private struct Port: Sendable {
-        var streams: [Int]
-        var latched: [SSRC: Int] = [:]
+        var streams: [Int] = []
+        /// What the SDPs say; never changed by packets.
+        var announced: [SSRC: Int] = [:]
+        /// What packets said; nil: another m-line's.
+        var latched: [SSRC: Int?] = [:]
+    }
+
+    private enum Named {
+        case stream(Int), stranger, nothing
+    }
+
+    /// The payload types of one stream, one bit each.
+    private struct PayloadTypes: Sendable {
+        private var low: UInt64 = 0
+        private var high: UInt64 = 0
+
+        init(_ types: some Sequence<UInt8>) {
+            for type in types { if type < 64 { low |= 1 << UInt64(type) } else { high |= 1 << UInt64(type & 63) } }
+        }
+
+        func contains(_ type: UInt8) -> Bool { (type < 64 ? low : high) & 1 << UInt64(type & 63) != 0 }
     }
 
     /// SSRCs latched on one port; more are an attack or a mistake.
     static let latchedMax = 1_024
 
-    private var rtpPorts: [UInt16: Port] = [:]
-    private var rtcpPorts: [UInt16: UInt16] = [:]
+    private var ports: [Port] = []
+    private var rtpPorts: [UInt16: Int] = [:]
+    private var rtcpPorts: [UInt16: Int] = [:]
     private let media: [MediaDescription]
+    private let payloadTypes: [PayloadTypes]
 
     /// `ports` gives each stream's RTP and RTCP port, in the order of `media`.
     public init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)]) {
         self.media = media
+        payloadTypes = media.map { PayloadTypes($0.codecs.keys) }
         for (stream, port) in ports.enumerated() {
-            rtpPorts[port.rtp, default: Port(streams: [])].streams.append(stream)
-            rtcpPorts[port.rtcp] = port.rtp
-            for ssrc in media[stream].ssrcs { rtpPorts[port.rtp]?.latched[ssrc] = stream }
+            let place = rtpPorts[port.rtp] ?? self.ports.count
+            if place == self.ports.count { self.ports.append(Port()) }
+            rtpPorts[port.rtp] = place
+            rtcpPorts[port.rtcp] = place
+            self.ports[place].streams.append(stream)
+            for ssrc in media[stream].ssrcs { self.ports[place].announced[ssrc] = stream }
         }
     }
 
-    /// The only stream at a port, to count what belongs to nobody in particular.
-    public func streams(atPort port: UInt16) -> [Int] { rtpPorts[port]?.streams ?? rtcpPorts[port].flatMap { rtpPorts[$0]?.streams } ?? [] }
+    /// The streams at an RTP or RTCP port.
+    public func streams(atPort port: UInt16) -> [Int] { place(port).map { ports[$0].streams } ?? [] }
+
+    /// The streams whose RTP comes in at `port`.
+    func streams(atRTPPort port: UInt16) -> [Int] { rtpPorts[port].map { ports[$0].streams } ?? [] }
+
+    /// The streams whose RTCP comes in at `port`, alone or beside their RTP.
+    func streams(atRTCPPort port: UInt16) -> [Int] { rtcpPorts[port].map { ports[$0].streams } ?? [] }
 
     public mutating func stream(ofRTP header: RTPHeader, in bytes: UnsafeRawBufferPointer, port: UInt16) -> Int? {
-        guard let here = rtpPorts[port] else { return nil }
-        if here.streams.count == 1 { return media[here.streams[0]].codecs[header.payloadType] != nil ? here.streams[0] : nil }
-        if let stream = here.latched[header.ssrc] { return media[stream].codecs[header.payloadType] != nil ? stream : nil }
-        let found = byMID(header, bytes, here) ?? byPayloadType(header, here)
-        if let found, here.latched.count < Self.latchedMax { rtpPorts[port]?.latched[header.ssrc] = found }
-        return found
+        guard let place = rtpPorts[port] else { return nil }
+        if ports[place].streams.count == 1 { return accepting(ports[place].streams[0], header) }
+        let announced = ports[place].announced[header.ssrc]
+        switch named(header, bytes, place) {
+        case .stream(let stream):
+            if let announced { return announced == stream ? accepting(stream, header) : nil }
+            latch(header.ssrc, stream, place)
+            return accepting(stream, header)
+        case .stranger:
+            if announced == nil { latch(header.ssrc, nil, place) }
+            return nil
+        case .nothing:
+            if let announced { return accepting(announced, header) }
+            if let known = ports[place].latched[header.ssrc] { return known.flatMap { accepting($0, header) } }
+            let found = byPayloadType(header, place)
+            if let found { latch(header.ssrc, found, place) }
+            return found
+        }
     }
 
     public func stream(ofRTCP sender: SSRC, port: UInt16) -> Int? {
-        guard let here = rtpPorts[port] ?? rtcpPorts[port].flatMap({ rtpPorts[$0] }) else { return nil }
-        return here.streams.count == 1 ? here.streams[0] : here.latched[sender]
+        guard let place = place(port) else { return nil }
+        if ports[place].streams.count == 1 { return ports[place].streams[0] }
+        return ports[place].announced[sender] ?? ports[place].latched[sender] ?? nil
     }
 
-    private func byMID(_ header: RTPHeader, _ bytes: UnsafeRawBufferPointer, _ port: Port) -> Int? {
-        var found: Int?
-        header.forEachExtension(in: bytes) { id, place in
-            for stream in port.streams where media[stream].extensions[id] == mediaIdentificationURI {
-                if let mid = media[stream].mid, mid.utf8.elementsEqual(bytes[place]), media[stream].codecs[header.payloadType] != nil { found = stream }
+    private func place(_ port: UInt16) -> Int? { rtpPorts[port] ?? rtcpPorts[port] }
+
+    private func accepting(_ stream: Int, _ header: RTPHeader) -> Int? { payloadTypes[stream].contains(header.payloadType) ? stream : nil }
+
+    private mutating func latch(_ ssrc: SSRC, _ stream: Int?, _ place: Int) {
+        guard ports[place].latched.count < Self.latchedMax || ports[place].latched[ssrc] != nil else { return }
+        ports[place].latched.updateValue(stream, forKey: ssrc)
+    }
+
+    /// Whom a packet's MID names. A MID is a stranger's only where every stream that could carry one has said its own.
+    private func named(_ header: RTPHeader, _ bytes: UnsafeRawBufferPointer, _ place: Int) -> Named {
+        var named = Named.nothing
+        header.forEachExtension(in: bytes) { id, range in
+            var isStranger = false
+            for stream in ports[place].streams where media[stream].extensions[id] == mediaIdentificationURI {
+                guard let mid = media[stream].mid else {
+                    isStranger = false
+                    break
+                }
+                if mid.utf8.elementsEqual(bytes[range]) {
+                    named = .stream(stream)
+                    return
+                }
+                isStranger = true
             }
+            if isStranger { named = .stranger }
         }
-        return found
+        return named
     }
 
-    private func byPayloadType(_ header: RTPHeader, _ port: Port) -> Int? {
-        let fitting = port.streams.filter { media[$0].codecs[header.payloadType] != nil }
-        return fitting.count == 1 ? fitting[0] : nil
+    private func byPayloadType(_ header: RTPHeader, _ place: Int) -> Int? {
+        var found: Int?
+        for stream in ports[place].streams where payloadTypes[stream].contains(header.payloadType) {
+            guard found == nil else { return nil }
+            found = stream
+        }
+        return found.flatMap { media[$0].ssrcs.isEmpty ? $0 : nil }
     }
 }

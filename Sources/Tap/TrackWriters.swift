@@ -17,8 +17,10 @@ final class TrackWriters {
 
     var lostToStorage: [Int] { writers.map(\.lostToStorage) }
 
-    /// Appends what ``CaptureCore/takePending(replacingWith:)`` gave, then overwrites it.
+    /// Appends what ``CaptureCore/exchangePending(_:)`` gave, then overwrites it.
+    /// Begins a round: ``storageError`` is about this one.
     func consume(_ pending: inout [UInt8]) {
+        storageError = nil
         pending.withUnsafeMutableBytes { bytes in
             var at = 0
             while at + CaptureCore.pendingHeadBytes <= bytes.count {
@@ -42,7 +44,6 @@ final class TrackWriters {
     }
 
     func flush(now: WallTime) {
-        storageError = nil
         for writer in writers { attempt { () throws(SealedFileError) in try writer.flush(now: now) } }
     }
 

@@ -98,16 +98,111 @@ struct CaptureCoreTests {
         #expect(core.statistics[0].packets + core.statistics[0].overflow == 8_000)
     }
 
-    @Test("a key frame is asked for at once and twice more, never more often than every half second")
-    func keyFrames() {
-        var requests = KeyFrameRequests()
-        func asked(_ from: Double, _ to: Double) -> [Double] {
-            stride(from: from, to: to, by: 0.1).filter { requests.isDue(at: WallTime(seconds: $0)) }.map { ($0 * 10).rounded() / 10 }
+    @Test("what arrived before the consent and is read after it is dropped, RTP and RTCP alike, until the sockets were empty")
+    func backlog() throws {
+        var core = try core()
+        func send(_ bytes: [UInt8], _ arrival: Double, port: UInt16 = 5_004) -> Int? {
+            bytes.withUnsafeBytes { core.receive($0, port: port, source: here, arrival: WallTime(seconds: arrival)) }
         }
-        #expect(asked(0, 9) == [])
-        requests.begin(at: WallTime(seconds: 10))
-        #expect(asked(10, 13.05) == [10, 11, 13])
-        requests.begin(at: WallTime(seconds: 13.1))
-        #expect(asked(13.1, 20) == [13.5, 14.1, 16.1])
+        let report: [UInt8] = [0x80, 201, 0, 1, 0, 0, 0, 7]
+        _ = core.setGate(true, stream: 0, at: WallTime(seconds: 50), arrivedFrom: WallTime(seconds: 10))
+        #expect(send(rtp(1, 1, payload: [1]), 9.999) == nil)
+        #expect(send(rtp(2, 1, payload: [1]), 10) == 0)
+        core.backlogRead(port: 5_004)
+        // From here on the clock may be set back: what comes is new.
+        #expect(send(rtp(3, 1, payload: [1]), 5) == 0)
+        #expect(send(report, 9, port: 5_005) == nil)
+        core.backlogRead(port: 5_005)
+        #expect(send(report, 9, port: 5_005) == 0)
+        core.setPaused(true, at: WallTime(seconds: 60), arrivedFrom: WallTime(seconds: 20))
+        #expect(send(rtp(4, 1, payload: [1]), 25) == nil)
+        core.setPaused(false, at: WallTime(seconds: 70), arrivedFrom: WallTime(seconds: 30))
+        #expect(send(rtp(5, 1, payload: [1]), 29) == nil)
+        #expect(send(rtp(6, 1, payload: [1]), 30) == 0)
+        #expect((core.statistics[0].packets, core.statistics[0].droppedByGate) == (3, 3))
+    }
+
+    @Test("RTCP that lies about its lengths is counted and never kept")
+    func rtcp() throws {
+        var core = try core()
+        _ = core.setGate(true, stream: 0, at: time)
+        _ = core.takePending()
+        #expect(send(&core, [0x80, 200, 0, 9, 0, 0, 0, 7], port: 5_005) == nil)
+        #expect(send(&core, [0x80, 201, 0, 1, 0, 0, 0, 7, 0x81, 206], port: 5_005) == nil)
+        #expect((core.pendingBytes, core.statistics[0].malformed) == (0, 2))
+        #expect(send(&core, [0x80, 201, 0, 1, 0, 0, 0, 7], port: 5_005) == 0)
+    }
+
+    private func mid(_ name: String, _ ssrc: UInt32) -> [UInt8] {
+        let name = Array(name.utf8)
+        let body = [0x40 | UInt8(name.count - 1)] + name
+        let padded = body + [UInt8](repeating: 0, count: (4 - body.count % 4) % 4)
+        var packet = rtp(1, 1, ssrc: ssrc, payload: [0xBE, 0xDE, 0, UInt8(padded.count / 4)] + padded + [1])
+        packet[0] = 0x90
+        return packet
+    }
+
+    @Test("at a shared port a MID decides for its packets and those after it, whatever was latched before")
+    func midDecides() throws {
+        let streams = ["a", "b"].map { Self.sdp + "a=mid:\($0)\na=extmap:4 \(mediaIdentificationURI)\n" }
+        var core = try core(streams, ports: [(5_004, 5_004), (5_004, 5_004)])
+        for stream in 0..<2 { _ = core.setGate(true, stream: stream, at: time) }
+        let sent = [mid("a", 9), rtp(2, 1, ssrc: 9, payload: [1]), mid("b", 9), rtp(3, 1, ssrc: 9, payload: [1]), mid("zz", 9), rtp(4, 1, ssrc: 9, payload: [1]), mid("a", 9)]
+        #expect(sent.map { send(&core, $0) } == [0, 0, 1, 1, nil, nil, 0])
+    }
+
+    @Test("an announced SSRC is its stream's own: no MID moves it, no unknown SSRC is guessed to be that stream")
+    func announcedDecides() throws {
+        let a = Self.sdp + "a=mid:a\na=extmap:4 \(mediaIdentificationURI)\na=ssrc:1\n"
+        let b = "v=0\nm=audio 5004 RTP/AVP 111\na=rtpmap:111 opus/48000/2\na=mid:b\na=extmap:4 \(mediaIdentificationURI)\na=ssrc:2\n"
+        var core = try core([a, b], ports: [(5_004, 5_004), (5_004, 5_004)])
+        for stream in 0..<2 { _ = core.setGate(true, stream: stream, at: time) }
+        let sent = [rtp(1, 1, ssrc: 1, payload: [1]), mid("b", 1), rtp(2, 1, ssrc: 1, payload: [1]), rtp(1, 1, ssrc: 3, payload: [1]), mid("a", 4), rtp(2, 1, ssrc: 4, payload: [1])]
+        #expect(sent.map { send(&core, $0) } == [0, nil, 0, nil, 0, 0])
+    }
+
+    @Test("a MID that no SDP mentions says nothing: a forwarder may leave its browser's in")
+    func midUnannounced() throws {
+        let streams = [1, 2].map { Self.sdp + "a=extmap:4 \(mediaIdentificationURI)\na=ssrc:\($0)\n" }
+        var core = try core(streams, ports: [(5_004, 5_004), (5_004, 5_004)])
+        for stream in 0..<2 { _ = core.setGate(true, stream: stream, at: time) }
+        #expect([mid("0", 1), mid("0", 2), mid("0", 3)].map { send(&core, $0) } == [0, 1, nil])
+    }
+
+    @Test("whatever comes in whatever order, a record is kept only for a stream whose gate is open", arguments: 0..<10 as Range<UInt64>)
+    func random(seed: UInt64) throws {
+        var random = Seeded(seed)
+        let streams = ["a", "b", "c"].map { Self.sdp + "a=mid:\($0)\na=extmap:4 \(mediaIdentificationURI)\n" }
+        var core = try core(streams, ports: [(5_004, 5_004), (5_004, 5_004), (5_006, 5_007)])
+        var open = [false, false, false], paused = false
+        for step in 0..<3_000 {
+            switch Int.random(in: 0..<12, using: &random) {
+            case 0:
+                let stream = Int.random(in: 0..<3, using: &random)
+                open[stream].toggle()
+                _ = core.setGate(open[stream], stream: stream, at: time)
+            case 1:
+                paused.toggle()
+                core.setPaused(paused, at: time)
+            default:
+                var packet = Bool.random(using: &random) ? mid(["a", "b", "c", "x"].randomElement(using: &random)!, .random(in: 0..<6, using: &random)) : rtp(UInt16(step), 1, ssrc: .random(in: 0..<6, using: &random), payload: [1])
+                if Int.random(in: 0..<4, using: &random) == 0 { packet[.random(in: packet.indices, using: &random)] = .random(in: 0...255, using: &random) }
+                if Int.random(in: 0..<9, using: &random) == 0 { packet = random.bytes(Int.random(in: 0...40, using: &random)) }
+                let before = core.pendingBytes
+                let kept = send(&core, packet, port: [5_004, 5_005, 5_006, 5_007, 9].randomElement(using: &random)!)
+                if let kept { #expect(open[kept] && !paused) } else { #expect(core.pendingBytes == before) }
+            }
+        }
+    }
+
+    @Test("the queue's memory changes hands, nothing of it is left to the next round")
+    func exchange() throws {
+        var core = try core()
+        var queue: [UInt8] = [9, 9, 9]
+        _ = core.setGate(true, stream: 0, at: time)
+        core.exchangePending(&queue)
+        #expect(queue.count == CaptureCore.pendingHeadBytes + 1)
+        core.exchangePending(&queue)
+        #expect(queue.isEmpty && core.pendingBytes == 0)
     }
 }

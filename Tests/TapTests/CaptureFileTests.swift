@@ -57,6 +57,22 @@ struct CaptureFileTests {
         #expect(LinkLayer.datagram(fragment, link: 1, arrival: WallTime(seconds: 0)) == nil)
     }
 
+    @Test("pcapng's own offset and resolution make the time, and a simple packet, which has none, is counted")
+    func interfaces() throws {
+        func le<Value: FixedWidthInteger>(_ value: Value) -> [UInt8] { withUnsafeBytes(of: value.littleEndian, Array.init) }
+        func block(_ type: UInt32, _ body: [UInt8]) -> [UInt8] { le(type) + le(UInt32(body.count + 12)) + body + le(UInt32(body.count + 12)) }
+        let ip: [UInt8] = [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x10, 0, 0x20, 0, 0, 9, 0, 0, 7, 0, 0, 0]
+        let head = block(0x0A0D_0D0A, le(UInt32(0x1A2B_3C4D)) + [1, 0, 0, 0] + le(Int64(-1)))
+        // Raw IP; milliseconds; 100 s later than said.
+        let interface = block(1, le(UInt16(101)) + [0, 0] + le(UInt32(0)) + [9, 0, 1, 0, 3, 0, 0, 0] + [14, 0, 8, 0] + le(Int64(100)) + [0, 0, 0, 0])
+        let packet = block(6, le(UInt32(0)) + le(UInt32(0)) + le(UInt32(2_500)) + le(UInt32(29)) + le(UInt32(29)) + ip)
+        let nowhere = block(6, le(UInt32(7)) + le(UInt32(0)) + le(UInt32(2_500)) + le(UInt32(29)) + le(UInt32(29)) + ip)
+        let (found, reader) = try all(write(head + interface + packet + block(3, le(UInt32(29)) + ip) + nowhere, "f.pcapng"))
+        #expect(found.map(\.arrival) == [WallTime(seconds: 102.5)])
+        #expect(found.map(\.payload) == [[7]])
+        #expect(reader.skipped == 2)
+    }
+
     @Test("what is no capture is refused by name")
     func refused() throws {
         for bytes in [[], [1, 2, 3], Array("RIFF and more than that".utf8), [0xD4, 0xC3, 0xB2, 0xA1, 0, 0]] as [[UInt8]] {
