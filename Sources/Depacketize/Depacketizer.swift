@@ -128,7 +128,7 @@ public struct Depacketizer {
         }
         let duration = Nanoseconds(count: Int64(samples) * 1_000_000_000 / 48_000)
         noteLevel(packet, time, duration)
-        try give(AccessUnit(payload: Array(packet.bytes[packet.header.payload]), time: time, duration: duration, isKey: true), emit)
+        try give(AccessUnit(payload: Array(packet.bytes[packet.header.payload]), codec: .opus, time: time, duration: duration, isKey: true), emit)
     }
 
     private mutating func giveFrame(_ frame: VP8Assembler.Frame, _ time: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
@@ -141,7 +141,7 @@ public struct Depacketizer {
                 verdictSoFar.resolutions.append(.init(at: time, width: width, height: height))
             }
         }
-        try give(AccessUnit(payload: frame.bytes, time: time, isKey: frame.isKey, width: frame.width, height: frame.height), emit)
+        try give(AccessUnit(payload: frame.bytes, codec: .vp8, time: time, isKey: frame.isKey, width: frame.width, height: frame.height), emit)
     }
 
     private mutating func give(_ unit: AccessUnit, _ emit: (TrackEvent) throws -> Void) rethrows {

@@ -35,10 +35,26 @@ public struct TrackFormat: Hashable, Codable, Sendable {
     public var codecs: [UInt8: Codec]
     /// Header extension id to URI (RFC 8285, `a=extmap`).
     public var extensions: [UInt8: String]
+    /// Format parameters by payload type (`a=fmtp`), as they stand there: `apt=96`, `sprop-parameter-sets=…`.
+    public var parameters: [UInt8: String]
+    /// Which SSRC repairs which: retransmissions to media (`a=ssrc-group:FID`, RFC 4588 section 8.8).
+    public var repairs: [UInt32: UInt32]
 
-    public init(kind: MediaKind, codecs: [UInt8: Codec], extensions: [UInt8: String] = [:]) {
+    public init(kind: MediaKind, codecs: [UInt8: Codec], extensions: [UInt8: String] = [:], parameters: [UInt8: String] = [:], repairs: [UInt32: UInt32] = [:]) {
         self.kind = kind
         self.codecs = codecs
         self.extensions = extensions
+        self.parameters = parameters
+        self.repairs = repairs
+    }
+
+    /// Tracks kept by an earlier version have no parameters and no repairs.
+    public init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        kind = try fields.decode(MediaKind.self, forKey: .kind)
+        codecs = try fields.decode([UInt8: Codec].self, forKey: .codecs)
+        extensions = try fields.decode([UInt8: String].self, forKey: .extensions)
+        parameters = try fields.decodeIfPresent([UInt8: String].self, forKey: .parameters) ?? [:]
+        repairs = try fields.decodeIfPresent([UInt32: UInt32].self, forKey: .repairs) ?? [:]
     }
 }
