@@ -16,7 +16,7 @@ struct FormatTests {
     static let key: [UInt8] = [0x10, 0, 0, 0x9D, 1, 0x2A, 0x40, 1, 0xF0, 0, 9, 9]
     static let delta: [UInt8] = [0x11, 0, 0, 5, 5]
 
-    private func push(_ assembler: inout VP8Assembler, _ payload: [UInt8], _ time: Int64, marker: Bool = true, contiguous: Bool = true) -> VP8Assembler.Frame? {
+    private func push(_ assembler: inout VP8Assembler, _ payload: [UInt8], _ time: Int64, marker: Bool = true, contiguous: Bool = true) -> VideoFrame? {
         payload.withUnsafeBytes { assembler.push($0, timestamp: time, marker: marker, isContiguous: contiguous) }.last
     }
 
