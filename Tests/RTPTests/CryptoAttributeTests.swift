@@ -36,7 +36,7 @@ struct CryptoAttributeTests {
     static let bad: [(String, String)] = [
         ("", "no tag"), ("1 AES_CM_128_HMAC_SHA1_80", "no tag"), ("x AES_CM_128_HMAC_SHA1_80 inline:\(key30)", "no tag"),
         ("1 \(key30) inline:\(key30)", "no suite"), ("1 AES_CM_128_HMAC_SHA1_80 \(key30)", "inline"), ("1 AES_CM_128_HMAC_SHA1_80 uri:\(key30)", "inline"),
-        ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30.dropLast())!", "no Base64"), ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30)=", "no Base64"),
+        ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30.dropLast())!", "no Base64"), ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30)=", "no Base64"), ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30)A", "no Base64"),
         ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30.dropLast(4))", "have 27 bytes, AES_CM_128_HMAC_SHA1_80 needs 30"),
         ("1 AEAD_AES_256_GCM inline:\(key30)", "have 30 bytes, AEAD_AES_256_GCM needs 44"), ("1 AES_CM_128_HMAC_SHA1_80 inline:", "have 0 bytes"),
         ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30)|2^64", "lifetime"), ("1 AES_CM_128_HMAC_SHA1_80 inline:\(key30)|", "lifetime"),

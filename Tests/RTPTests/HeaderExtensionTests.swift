@@ -52,6 +52,20 @@ struct HeaderExtensionTests {
         #expect(try read([0x80, 96, 0, 1, 0, 0, 0, 9, 0, 0, 0, 5, 0x10, 0x85], all) == PacketExtensions())
     }
 
+    @Test("an element of id 0 with a length, or of id 15, ends the list (RFC 8285 section 4.2)")
+    func ended() throws {
+        for end in [0x01, 0xF0] as [UInt8] { #expect(try read(packet([0, 0x10, 0x85, end, 0x50, 0x01]), all) == PacketExtensions(level: AudioLevel(0x85))) }
+    }
+
+    @Test("an element that is cut off by the block's end says nothing")
+    func truncated() throws {
+        #expect(try read(packet([0x10, 0x85, 0x23, 0x61]), all) == PacketExtensions(level: AudioLevel(0x85)))
+        #expect(try read(packet(profile: 0x1000, [1, 1, 0x85, 2]), all) == PacketExtensions(level: AudioLevel(0x85)))
+        let whole = packet([0x10, 0x85, 0x21, 0x61, 0x30, 0x50, 0x01])
+        for cut in 0..<24 { #expect(throws: RTPError.self) { try read(Array(whole.prefix(cut)), all) } }
+        #expect(try read(Array(whole.prefix(24)), all) == PacketExtensions(level: AudioLevel(0x85), mid: "a0", orientation: VideoOrientation(rotationDegrees: 90)))
+    }
+
     @Test("where two ids have one URI, the lower one is read")
     func twice() throws {
         let reader = ExtensionReader([9: HeaderExtensionURI.mid, 2: HeaderExtensionURI.mid])

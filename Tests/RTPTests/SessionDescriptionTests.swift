@@ -90,6 +90,14 @@ struct SessionDescriptionTests {
         #expect(error?.description.contains(says) == true, "\(error.map(\.description) ?? "")")
     }
 
+    @Test("a description that is cut anywhere is read, or its fault is named")
+    func truncated() throws {
+        let text = try CaptureTruth(capture: Checkout.fixtures.appending(path: "vp8.pcap")).streams[1].sdp
+        for cut in 0..<text.count {
+            do { #expect(try SessionDescription(parsing: String(text.prefix(cut))).media.count == 1) } catch { #expect(!error.what.isEmpty && !error.hint.isEmpty) }
+        }
+    }
+
     @Test("mutilated descriptions give a description or an SDPError", arguments: 0..<200 as Range<UInt64>)
     func fuzz(seed: UInt64) throws {
         var random = Seeded(seed)

@@ -71,6 +71,12 @@ struct ToneTests {
         #expect(tones(first.dropLast(5) + end) == [Tone(digit: "4", timestamp: 1_000, duration: 0xFFFF + 6_000)])
     }
 
+    @Test("a marker begins a new press, whatever the time stamp")
+    func marked() {
+        let reports = [Report(at: 1_000, duration: 0xFFFF, marker: true), Report(at: 1_000 + 0xFFFF, duration: 160, marker: true), Report(at: 1_000 + 0xFFFF, duration: 320, isEnd: true)]
+        #expect(tones(reports) == [Tone(digit: "4", timestamp: 1_000, duration: 0xFFFF), Tone(digit: "4", timestamp: 1_000 + 0xFFFF, duration: 320)])
+    }
+
     @Test("a sender that moves the time stamp while the key is down presses it once")
     func movingTimestamp() {
         let reports = (0..<6 as Range<Int64>).map { Report(at: 1_000 + $0 * 160, duration: UInt16($0 * 160 + 160), marker: $0 == 0) }
