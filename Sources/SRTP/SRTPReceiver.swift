@@ -33,7 +33,6 @@ public final class SRTPReceiver: Sendable {
 
     private struct State {
         var contexts: [SRTPContext]
-        var isChosen = false
         /// By source that has authenticated: failures in sequence.
         var known: [UInt32: Int] = [:]
         /// By source that has not: the next counter to try.
@@ -49,43 +48,38 @@ public final class SRTPReceiver: Sendable {
     /// outcome than `.plain` is not to be used; the caller overwrites it.
     public func unprotect(_ bytes: UnsafeRawBufferPointer, isControl: Bool, into plain: UnsafeMutableRawBufferPointer) -> Outcome {
         precondition(plain.count >= bytes.count && bytes.count <= Int(UInt16.max))
-        // libsrtp reads the fixed headers before it looks at the length.
-        guard bytes.count >= 12, bytes[0] >> 6 == 2 else { return .malformed }
+        // libsrtp reads the fixed headers before it looks at the length. What is too short for a tag is not authentic.
+        guard bytes.count >= (isControl ? 8 : 12), bytes[0] >> 6 == 2 else { return .malformed }
         return state.withLock { state in
             let ssrc = UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: isControl ? 4 : 8, as: UInt32.self))
             if !isControl, state.known[ssrc] == nil, state.known.count >= Self.sourcesMax { return .notAuthentic }
-            var last = Outcome.notAuthentic
             for place in state.contexts.indices {
-                last = Self.attempt(state.contexts[place], bytes, isControl, plain)
-                if last == .notAuthentic, !isControl { last = Self.guess(ssrc, place, bytes, plain, &state) }
-                switch last {
-                case .plain:
-                    if !state.isChosen {
-                        state.contexts = [state.contexts[place]]
-                        state.isChosen = true
-                    }
-                    if !isControl {
-                        state.known[ssrc] = 0
-                        state.guesses[ssrc] = nil
-                    }
-                    return last
-                case .replayed, .malformed: return last
-                case .notAuthentic: continue
+                var outcome = Self.attempt(state.contexts[place], bytes, isControl, plain)
+                if outcome == .notAuthentic, !isControl { outcome = Self.guess(ssrc, place, bytes, plain, &state) }
+                guard outcome != .notAuthentic else { continue }
+                // Whether it was seen before is asked first, so a replay proves nothing.
+                guard case .plain = outcome else { return outcome }
+                state.contexts = [state.contexts[place]]
+                if !isControl {
+                    state.known[ssrc] = 0
+                    state.guesses[ssrc] = nil
                 }
+                return outcome
             }
             if !isControl { note(failureOf: ssrc, &state) }
-            return last
+            return .notAuthentic
         }
     }
 
     private static func attempt(_ context: SRTPContext, _ bytes: UnsafeRawBufferPointer, _ isControl: Bool, _ plain: UnsafeMutableRawBufferPointer) -> Outcome {
-        guard let base = plain.baseAddress else { return .malformed }
+        guard let base = plain.baseAddress else { return .notAuthentic }
         plain.copyMemory(from: bytes)
         var length = Int32(bytes.count)
         switch context.unprotect(base, &length, isControl: isControl) {
-        case srtp_err_status_ok: return length >= 0 && Int(length) <= bytes.count ? .plain(Int(length)) : .malformed
+        case srtp_err_status_ok:
+            precondition(length >= 0 && Int(length) <= bytes.count, "libsrtp gave more than it got")
+            return .plain(Int(length))
         case srtp_err_status_replay_fail, srtp_err_status_replay_old: return .replayed
-        case srtp_err_status_bad_param, srtp_err_status_parse_err: return .malformed
         default: return .notAuthentic
         }
     }
