@@ -75,7 +75,9 @@ let package = Package(
         library("PacketLog", ["Media", "SealedFile"]),
         // In front of the packet log.
         .target(name: "CLinux"),
-        library("Tap", ["Media", "RTP", "Consent", "PacketLog", "SealedFile", "CLinux", log]),
+        .systemLibrary(name: "CSRTP", pkgConfig: "libsrtp2", providers: [.apt(["libsrtp2-dev"])]),
+        library("SRTP", ["CSRTP"]),
+        library("Tap", ["Media", "RTP", "SRTP", "Depacketize", "Consent", "PacketLog", "SealedFile", "CLinux", log]),
         // Jobs and the catalog share one database.
         library("JobQueue", ["Media", grdb]),
         library("Catalog", ["Media", "Consent", "SealedFile", "JobQueue", grdb, crypto]),
@@ -88,7 +90,7 @@ let package = Package(
         library("FFmpeg", ["CFFmpeg", "COpus", "CEBUR128"]),
         library("Stages", ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Renditions", "FFmpeg"]),
         // The use cases, and the ways to reach them.
-        library("Recorder", ["Media", "RTP", "Depacketize", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+        library("Recorder", ["Media", "RTP", "Depacketize", "Consent", "SealedFile", "PacketLog", "SRTP", "Tap", "JobQueue", "Catalog", "Renditions",
                              crypto, grdb, log, lifecycle]),
         library("Web", ["Media", "RTP", "Consent", "Recorder", "SealedFile", hummingbird, nio, httpTypes, lifecycle, crypto, log],
                 resources: ["index.html", "participant.html", "moderator.html", "style.css", "app.js", "openapi.json"].map { .embedInCode("Resources/\($0)") }),
@@ -98,9 +100,9 @@ let package = Package(
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench", dependencies: ["Media", "RTP", "SealedFile", "PacketLog", "Tap", "CLinux"], swiftSettings: settings),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "TestSupport", dependencies: ["CSRTP"], path: "Tests/TestSupport", swiftSettings: settings),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
-        tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("Tap", ["Media", "RTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
+        tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP"), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
         tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),
         tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg"]),
         tests("Recorder", ["Media", "Consent", "Catalog", "Renditions", "Truth", log]),

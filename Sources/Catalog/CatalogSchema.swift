@@ -18,6 +18,10 @@ enum CatalogSchema {
         migrator.registerMigration("003 who may send is kept over a restart") { db in
             try db.execute(sql: "ALTER TABLE recording ADD COLUMN sources TEXT NOT NULL DEFAULT '[]'")
         }
+        migrator.registerMigration("004 a stream's layers come to ports of their own") { db in
+            // JSON list of the endpoints of the m-lines after the first.
+            try db.execute(sql: "ALTER TABLE stream ADD COLUMN layers TEXT NOT NULL DEFAULT '[]'")
+        }
         return migrator
     }
 

@@ -114,9 +114,12 @@ public struct StreamRecord: CatalogRecord {
     public var file: String?
     public var bytes: Int64?
     public var sha256: String?
+    /// JSON list of the endpoints of the m-lines after the first.
+    public var layers: String
 
     public init(id: String, recording: String, position: Int, track: String, kind: String, sdp: String, codec: String, format: String,
-                address: String, rtpPort: Int, rtcpPort: Int) {
+                address: String, rtpPort: Int, rtcpPort: Int, layers: String = "[]") {
+        self.layers = layers
         self.id = id
         self.address = address
         self.rtpPort = rtpPort

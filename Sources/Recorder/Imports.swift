@@ -83,7 +83,7 @@ extension Recorder {
                 imported.refused[place] = error.detail
             }
         }
-        guard !prepared.isEmpty else { throw RecorderError(.unsupported, imported.refused.sorted { $0.key < $1.key }.map(\.value).joined(separator: "; "), hint: "send Opus and VP8") }
+        guard !prepared.isEmpty else { throw RecorderError(.unsupported, imported.refused.sorted { $0.key < $1.key }.map(\.value).joined(separator: "; "), hint: Self.codecHint) }
         let (recording, streams) = (imported.recording, prepared)
         let state = try await enter(recording, meeting, request, streams, ids)
         let tapped = try await tapStreams(recording, streams)
@@ -104,7 +104,7 @@ extension Recorder {
             try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: request.pipeline, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
                                 expiresAt: expires.nanoseconds).insert(db)
             for (place, stream) in streams.enumerated() {
-                try Self.insert(stream, place, TapEndpoint(address: "", rtpPort: stream.media.port, rtcpPort: stream.media.effectiveRTCPPort), id, db)
+                try Self.insert(stream, place, stream.media.map { TapEndpoint(address: "", rtpPort: $0.port, rtcpPort: $0.effectiveRTCPPort) }, id, db)
             }
             try db.keep(notice)
             var state = try db.consentState(of: id)

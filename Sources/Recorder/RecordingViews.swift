@@ -36,6 +36,9 @@ extension Recorder {
         let visible = streams.filter { stream in principal.participant.map { stream.participants.contains($0.rawValue) } ?? true }
         var problems = Self.list(record.problems)
         if let error = snapshot?.storageError { problems.append("packets cannot be written: \(error)") }
+        for (stream, _) in visible where StreamID(rawValue: stream.id).flatMap({ snapshot?.health[$0]?.state }) == .undecryptable {
+            problems.append("stream \(stream.position + 1) (\(stream.kind)): packets come, but not one authenticates under its a=crypto; \(HealthView.keyHint)")
+        }
         return RecordingView(
             id: id, meeting: meeting, state: state, pipeline: record.pipeline, startedAt: WallTime(nanoseconds: record.startedAt).seconds,
             stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
@@ -58,12 +61,18 @@ extension Recorder {
                              _ all: [(stream: StreamRecord, participants: [String])]) -> StreamView? {
         guard let id = StreamID(rawValue: stream.id), let kind = MediaKind(rawValue: stream.kind) else { return nil }
         let counts = snapshot?.streams[id] ?? decoded(stream.statistics) ?? StreamStatistics()
+        let endpoints = snapshot == nil ? [] : endpoints(stream).map { EndpointView(address: $0.address, rtpPort: Int($0.rtpPort), rtcpPort: Int($0.rtcpPort)) }
+        let unsupported = unsupported(stream)
         return StreamView(
             id: id, participants: participants.compactMap(ParticipantID.init), kind: kind, codec: stream.codec,
-            endpoint: snapshot == nil ? nil : EndpointView(address: stream.address, rtpPort: stream.rtpPort, rtcpPort: stream.rtcpPort),
+            endpoint: endpoints.first, layers: endpoints.count > 1 ? endpoints : nil, unsupported: unsupported.isEmpty ? nil : unsupported,
             recording: snapshot?.open.contains(id) ?? false, packets: counts.packets, droppedByGate: counts.droppedByGate, strangers: counts.strangers,
-            malformed: counts.malformed, kernelDrops: counts.kernelDrops, lastPacketAt: counts.lastArrival?.seconds, verdict: verdict(stream, participants, counts, all))
+            malformed: counts.malformed, replayed: counts.replayed, notAuthentic: counts.notAuthentic, kernelDrops: counts.kernelDrops,
+            lastPacketAt: counts.lastArrival?.seconds, health: snapshot?.health[id].map { HealthView($0, kind) },
+            verdict: verdict(stream, participants, counts, all))
     }
+
+    static func unsupported(_ stream: StreamRecord) -> [String] { (decoded(stream.format) as TrackFormat?).map(unsupported) ?? [] }
 
     private static func view(_ job: Job, _ streams: [StreamRecord]) -> StageProgressView {
         let track = job.name.split(separator: "/").dropFirst().first.map(String.init)
@@ -121,5 +130,38 @@ extension Recorder {
         }
         if let from = since { spans.append([from.seconds, end.seconds]) }
         return spans
+    }
+}
+
+extension StreamStatistics {
+    /// What went wrong before the packet log, in words.
+    var defects: [String] {
+        var list: [String] = []
+        if kernelDrops > 0 { list.append("\(kernelDrops) packets dropped by this machine's kernel") }
+        if overflow + lostToStorage > 0 { list.append("\(overflow + lostToStorage) packets could not be written") }
+        if notAuthentic > 0, packets + droppedByGate == 0 {
+            list.append("not one of \(notAuthentic) packets authenticated under the key of the SDP's a=crypto; \(HealthView.keyHint)")
+        } else if notAuthentic > 0 {
+            list.append("\(notAuthentic) packets did not authenticate under the key of the SDP's a=crypto")
+        }
+        return list
+    }
+}
+
+extension HealthView {
+    static let keyHint = "send the suite and key that the sender really uses (a=crypto), or RTP/AVP where it sends in the clear"
+
+    init(_ report: StreamHealth.Report, _ kind: MediaKind) {
+        let state: State, hint: String?
+        switch report.state {
+        case .waiting: (state, hint) = (.waiting, nil)
+        case .good: (state, hint) = (.good, nil)
+        case .lossy: (state, hint) = (.lossy, "look at the network between the conference and this machine")
+        case .silent: (state, hint) = (.silent, "look whether the conference still forwards this stream, or the person muted themself")
+        case .noKeyFrame: (state, hint) = (.noKeyFrame, "let the conference heed key-frame requests (RTCP), or have its encoder send key frames by itself")
+        case .undecryptable: (state, hint) = (.undecryptable, Self.keyHint)
+        }
+        self.init(state: state, lossPercent: report.lossPercent, bitrate: report.bitrate, packetsPerSecond: report.packetsPerSecond,
+                  keyFrameAge: kind == .audio ? nil : report.keyFrameAge, hint: hint)
     }
 }

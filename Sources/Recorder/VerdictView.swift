@@ -62,7 +62,10 @@ extension Recorder {
     static func verdict(_ stream: StreamRecord, _ participants: [String], _ counts: StreamStatistics, _ all: [(stream: StreamRecord, participants: [String])]) -> VerdictView? {
         guard let word = stream.verdict else { return nil }
         let summary: TrackSummary? = decoded(stream.summary)
-        guard let summary else { return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: []) }
+        guard let summary else {
+            let unread = unsupported(stream).map { "the codec \($0) cannot be read" }
+            return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: counts.defects + unread)
+        }
         let found = summary.verdict
         let isSound = summary.kind == .audio
         return VerdictView(
@@ -105,8 +108,7 @@ extension TrackVerdict {
         let frozen = freezes.reduce(0) { $0 + ($1.end - $1.start).seconds }
         if !freezes.isEmpty { list.append("the picture stood still \(freezes.count) times, \((frozen * 10).rounded() / 10) s in all") }
         if droppedUnits > 0 { list.append("\(droppedUnits) \(resolutions.isEmpty ? "sound packets" : "pictures") left out") }
-        if counts.kernelDrops > 0 { list.append("\(counts.kernelDrops) packets dropped by this machine's kernel") }
-        if counts.overflow + counts.lostToStorage > 0 { list.append("\(counts.overflow + counts.lostToStorage) packets could not be written") }
+        list += counts.defects
         if outliers > 0 { list.append("\(outliers) packets with time stamps that fit nowhere") }
         if epochs > 1 { list.append("the sender began anew \(epochs - 1) times") }
         if let unsupported { list.append("packets of \(unsupported), which cannot be read") }
