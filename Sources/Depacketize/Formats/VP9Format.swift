@@ -100,6 +100,7 @@ struct VP9Assembler: VideoAssembler {
 
     private mutating func take(_ descriptor: VP9Descriptor, _ payload: UnsafeRawBufferPointer) {
         guard var picture else { return }
+        self.picture = nil  // so that its layers are not copied
         defer { self.picture = picture }
         for (layer, size) in descriptor.sizes.enumerated() { sizes[layer] = size }
         let fits = bytes.count + payload.count <= VideoFormats.frameBytesMax
