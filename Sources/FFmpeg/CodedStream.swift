@@ -61,10 +61,6 @@ public struct CodedStream: Hashable, Sendable {
         self.configuration = configuration
     }
 
-    /// By how much a packet's time goes before the time of what was captured, in Matroska's milliseconds: Opus comes out of its decoder
-    /// later, and the container says so (CodecDelay), in its own unit rounded.
-    public var leadMs: Int64 { format == .opus ? (Int64(OpusDecoder.preskip) * 1000 + 24_000) / 48_000 : 0 }
-
     func describe(_ target: UnsafeMutablePointer<AVCodecParameters>) {
         target.pointee.codec_type = format.isAudio ? AVMEDIA_TYPE_AUDIO : AVMEDIA_TYPE_VIDEO
         target.pointee.codec_id = format.id
@@ -78,6 +74,7 @@ public struct CodedStream: Hashable, Sendable {
             target.pointee.block_align = Int32(max(1, format.bitsPerSample * channels / 8))
             target.pointee.bit_rate = Int64(format.bitsPerSample * sampleRate * channels)
         }
+        // Matroska's CodecDelay: a reader takes it off the times that stand in the file, since Opus comes out of its decoder so much later.
         if format == .opus { target.pointee.initial_padding = Int32(OpusDecoder.preskip) }
         let extra = format == .opus ? OpusDecoder.head(channels: channels) : configuration
         guard !extra.isEmpty else { return }

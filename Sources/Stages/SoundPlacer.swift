@@ -16,7 +16,7 @@ struct SoundPlacer {
     private var next = 0
     private var isRunning = false
     /// Place behind everything that was given out.
-    private var written = Int.min
+    private var written = Int.min / 2
     /// The last samples that went straight through, for a resampler that begins in mid-sound.
     private var recent: [Float] = []
     private var output: [Float] = []

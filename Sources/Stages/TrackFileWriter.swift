@@ -15,7 +15,7 @@ final class TrackFileWriter {
     private let sink: any MediaSink
     private let declared: [(Codec, CodedStream)]
     private var muxer: Muxer?
-    private var streams: [Codec: (place: Int, leadMs: Int64)] = [:]
+    private var streams: [Codec: Int] = [:]
     private var start: WallTime?
     private var end: WallTime?
     private var lastMs: Int64 = 0
@@ -47,18 +47,18 @@ final class TrackFileWriter {
         // Matroska counts milliseconds. Each time is rounded by itself, so that no error adds up.
         let ms = max(lastMs, Self.milliseconds(unit.time - start))
         lastMs = ms
-        packet.pts = ms - stream.leadMs
+        packet.pts = ms
         packet.dts = packet.pts
         packet.duration = unit.duration.map(Self.milliseconds) ?? 0
         packet.isKey = unit.isKey
-        try muxer.append(packet, stream: stream.place, timeBase: Rational(1, 1000))
+        try muxer.append(packet, stream: stream, timeBase: Rational(1, 1000))
         end = max(end ?? start, unit.time + (unit.duration ?? .milliseconds(1)))
     }
 
     private func open(_ unit: AccessUnit, _ first: CodedStream) throws {
         let muxer = try Muxer(sink, as: .matroska)
         let all = declared.contains { $0.0 == unit.codec } ? declared : [(unit.codec, first)] + declared
-        for (codec, stream) in all.prefix(Self.codecsMax) { streams[codec] = (try muxer.addStream(stream), stream.leadMs) }
+        for (codec, stream) in all.prefix(Self.codecsMax) { streams[codec] = try muxer.addStream(stream) }
         try muxer.writeHeader()
         (self.muxer, start, codec) = (muxer, unit.time, unit.codec)
     }

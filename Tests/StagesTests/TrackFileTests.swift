@@ -51,7 +51,7 @@ struct TrackFileTests {
             #expect(tracks.map(\.properties.codec_id) == [id])
             let privateData = try #require(tracks.first).properties.codec_private_data ?? ""
             #expect(privateData.prefix(head.count) == head)
-            let (said, _) = try ask("mkvmerge", ["--ui-language", "en_US", "-o", "/dev/null", path])
+            let (said, _) = try ask("mkvmerge", ["--ui-language", "en_US", "-o", path + ".again", path])
             #expect(!said.contains("Warning") && !said.contains("Error") && said.contains("Multiplexing took"))
         }
     }
@@ -74,7 +74,10 @@ struct TrackFileTests {
             let found = rows.split(separator: "\n").map { $0.split(separator: ",") }.map { (stream: Int($0[0])!, time: Double($0[1])!) }
             #expect(found.count == units.count)
             #expect(Set(found.map(\.stream)).count == Set(codecs).count)
-            for (row, unit) in zip(found.sorted { $0.time < $1.time }, units) { #expect(abs(row.time - (unit.time - epoch).seconds) < 0.0076) }
+            // Opus is said to be heard 6.5 ms before it was captured, since its decoder is so much late: 7 ms in whole ones.
+            for (row, unit) in zip(found.sorted { $0.time < $1.time }, units) {
+                #expect(abs(row.time - (unit.time - epoch).seconds + (unit.codec == .opus ? 0.007 : 0)) < 0.0006)
+            }
             #expect(try ask("ffmpeg", ["-v", "error", "-xerror", "-i", path, "-map", "0", "-f", "null", "-"]).complaints == "")
         }
     }

@@ -45,8 +45,11 @@ struct TrackSoundTests {
 
     /// Where the sound becomes louder than `level`, in samples.
     private func onsets(_ samples: [Float], above level: Float) -> [Int] {
-        var found: [Int] = []
-        for (i, sample) in samples.enumerated() where abs(sample) > level && i - (found.last ?? -48_000) > 4_800 { found.append(i) }
+        var (found, loud): ([Int], Int) = ([], -48_000)
+        for i in samples.indices where abs(samples[i]) > level {
+            if i - loud > 4_800 { found.append(i) }
+            loud = i
+        }
         return found
     }
 
@@ -158,7 +161,7 @@ struct TrackSoundTests {
         let options = ["fec": "1", "packet_loss": "30", "application": "voip"]
         // The pitch jumps for 20 ms: only the copy knows.
         let whole = try Coded.sound(.opus, seconds: 2, bitrate: 24_000, options: options) { i, _ in 0.4 * Float(sin(Double(i) * ((48_960..<49_920).contains(i) ? 0.2 : 0.04))) }
-        #expect(whole.filter { $0.payload.withUnsafeBytes(OpusDecoder.carriesPredecessor) }.count > 80)
+        #expect(whole.filter { $0.payload.withUnsafeBytes(OpusDecoder.carriesPredecessor) }.count > 20)
         var units = whole
         units.remove(at: 51)
         let (right, heard) = (try sound(whole, seconds: 2), try sound(units, seconds: 2))
@@ -191,7 +194,8 @@ struct TrackSoundTests {
         }
         let heard = try sound(opus + moved(law, 1) + moved(opus, 2), seconds: 3, channels: channels, isChanging: true)
         for second in 0..<3 { #expect(power(heard[(second * 48_000 + 12_000) * channels..<(second * 48_000 + 42_000) * channels]) > 0.25) }
-        #expect(power(heard[(48_000 - 480) * channels..<(48_000 + 480) * channels]) > 0.2)
+        // What the first codec's delay cut off its end is missing, no more.
+        for place in [47_000, 48_000] { #expect(power(heard[place * channels..<(place + 480) * channels]) > 0.27) }
     }
 
     @Test("whatever the packets hold, nothing is given out twice and nothing crashes", arguments: 0..<20 as Range<UInt64>)
