@@ -84,7 +84,7 @@ public struct ErrorHistogram: Hashable, Sendable {
 
     /// The error that a share of all are below.
     public func quantile(_ share: Double) -> Double {
-        var left = Int(Double(count) * share)
+        var left = min(count - 1, Int(Double(count) * share))
         for (place, count) in counts.enumerated() {
             left -= count
             if left < 0 { return Double(place - Self.most) / 10 }
@@ -95,7 +95,7 @@ public struct ErrorHistogram: Hashable, Sendable {
     public var median: Double { quantile(0.5) }
     /// The amount that a share of all errors do not exceed.
     public func absolute(_ share: Double) -> Double {
-        var left = Int(Double(count) * share)
+        var left = min(count - 1, Int(Double(count) * share))
         for distance in 0...Self.most where !counts.isEmpty {
             left -= counts[Self.most + distance] + (distance == 0 ? 0 : counts[Self.most - distance])
             if left < 0 { return Double(distance) / 10 }

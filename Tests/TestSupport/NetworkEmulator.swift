@@ -46,7 +46,7 @@ public struct Network: Sendable {
     public var reorderDelay = Nanoseconds.milliseconds(60)
     /// Chance of one flipped bit.
     public var corruption = 0.0
-    /// Stretches in which nothing arrives; at their end everything arrives at once. In order, not overlapping.
+    /// What is sent in these arrives at their end, all at once. In order, not overlapping.
     public var stalls: [Span] = []
     /// What is sent in these is lost. In order, not overlapping.
     public var outages: [Span] = []
@@ -167,9 +167,8 @@ public struct NetworkEmulator: Sendable {
     private mutating func arrive(_ bytes: [UInt8], at time: WallTime, inOrder: Bool) {
         var arrival = time.nanoseconds
         while stall < network.stalls.count, network.stalls[stall].to <= lastSent { stall += 1 }
-        for span in network.stalls[stall...].prefix(2) where span.from <= WallTime(nanoseconds: arrival) && WallTime(nanoseconds: arrival) < span.to {
-            arrival = span.to.nanoseconds
-        }
+        // By the time of sending: what is delayed further must not be held while those behind it pass.
+        if stall < network.stalls.count, network.stalls[stall].from <= lastSent { arrival = max(arrival, network.stalls[stall].to.nanoseconds) }
         if inOrder {
             arrival = max(arrival, lastArrival)
             lastArrival = arrival

@@ -434,6 +434,12 @@ extension PacketSource {
     }
 }
 
+/// Bytes without a zero among them.
+private let noise: [UInt8] = {
+    var random = Seeded(0)
+    return random.bytes(1 << 17).map { $0 | 1 }
+}()
+
 extension [UInt8] {
     mutating func append<Value: FixedWidthInteger>(be value: Value) { Swift.withUnsafeBytes(of: value.bigEndian) { append(contentsOf: $0) } }
 
@@ -444,11 +450,7 @@ extension [UInt8] {
 
     fileprivate mutating func append(filling count: Int, of seed: UInt64) {
         var random = Seeded(seed)
-        var left = count
-        while left > 0 {
-            let word = random.next() | 0x0101_0101_0101_0101
-            Swift.withUnsafeBytes(of: word) { append(contentsOf: $0.prefix(left)) }
-            left -= 8
-        }
+        let from = Int(random.next() % UInt64(noise.count - count))
+        append(contentsOf: noise[from..<from + count])
     }
 }
