@@ -92,20 +92,3 @@ public enum DatagramClass: Hashable, Sendable {
         self = (192...223).contains(bytes[1]) ? .rtcp : .rtp
     }
 }
-
-/// How loud a packet's sound is (RFC 6464 section 3).
-public struct AudioLevel: Hashable, Sendable {
-    public var voice: Bool
-    /// -dBov: 0 is as loud as can be, 127 is silence.
-    public var level: UInt8
-
-    public static let uri = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-
-    public init(_ byte: UInt8) {
-        voice = byte & 0x80 != 0
-        level = byte & 0x7F
-    }
-}
-
-/// The header extension that names the m-line a packet belongs to (RFC 8843 section 15).
-public let mediaIdentificationURI = "urn:ietf:params:rtp-hdrext:sdes:mid"
