@@ -39,6 +39,11 @@ torture: install ## a hundred million packets through emulated networks, in two 
 	@swift build -c release --product mitschnitt-torture
 	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other
 
+SECONDS := 600
+TARGETS := rtp rtcp sdp sound vp8 vp9 h264 h265 av1 depacketizer capture
+fuzz: ## each parser under libFuzzer and the address sanitizer: SECONDS=600 each, TARGETS="rtp sdp"
+	@Tests/Fuzz/run.sh $(SECONDS) $(TARGETS)
+
 bench: build ## figures beside the peers'
 	@swift build -c release --product mitschnitt-bench
 	@$(BIN)/mitschnitt-bench
