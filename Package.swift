@@ -99,7 +99,7 @@ let package = Package(
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench", dependencies: ["Media", "RTP", "SealedFile", "PacketLog", "Tap", "CLinux"], swiftSettings: settings),
         .target(name: "TestSupport", dependencies: ["Media", "RTP", "Depacketize"], path: "Tests/TestSupport", swiftSettings: settings),
-        .executableTarget(name: "mitschnitt-torture", dependencies: ["Depacketize", "TestSupport"], path: "Tests/Torture", swiftSettings: settings),
+        .executableTarget(name: "mitschnitt-torture", dependencies: ["Media", "RTP", "Depacketize", "TestSupport"], path: "Tests/Torture", swiftSettings: settings),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
         tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("Tap", ["Media", "RTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
         tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),

@@ -6,15 +6,17 @@ import TestSupport
 /// Drives the depacketizer through emulated networks by the hundred million packets: the tests' own rules and the tests' own senders.
 ///
 /// `mitschnitt-torture [--seeds A..<B] [--packets N]`: 0..<100 and 1,000,000 without. Fails with status 1 where a rule does not hold.
+/// `mitschnitt-torture --corpus FOLDER` writes the fuzzers' first inputs instead.
 @main
 struct Torture {
-    static func main() {
+    static func main() throws {
         let arguments = CommandLine.arguments
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
+        if let folder = value("--corpus") { return try Seeds().write(to: URL(filePath: folder)) }
         let packets = value("--packets").flatMap { Int($0) } ?? 1_000_000
         let bounds = (value("--seeds") ?? "0..<100").split(separator: "..<").compactMap { UInt64($0) }
         guard bounds.count == 2, bounds[0] <= bounds[1], packets > 0 else {
-            print("mitschnitt-torture [--seeds A..<B] [--packets N]")
+            print("mitschnitt-torture [--seeds A..<B] [--packets N] | --corpus FOLDER")
             exit(2)
         }
         var (failures, sent) = (0, 0)
