@@ -131,7 +131,7 @@ public struct Depacketizer {
         try give(AccessUnit(payload: Array(packet.bytes[packet.header.payload]), codec: .opus, time: time, duration: duration, isKey: true), emit)
     }
 
-    private mutating func giveFrame(_ frame: VP8Assembler.Frame, _ time: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
+    private mutating func giveFrame(_ frame: VideoFrame, _ time: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
         if frame.isKey {
             verdictSoFar.keyFrames += 1
             if let lastKey { verdictSoFar.longestKeyFrameGapMs = max(verdictSoFar.longestKeyFrameGapMs, (time - lastKey).milliseconds) }

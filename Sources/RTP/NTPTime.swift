@@ -8,8 +8,7 @@ public enum NTPTime {
     /// The moment that `ntp` means: its seconds begin anew every 2^32 (next in February 2036), so the one nearest to `reference` is taken.
     /// Exact to a nanosecond, rounded down.
     public static func wallTime(_ ntp: UInt64, near reference: WallTime) -> WallTime {
-        let (second, subsecond) = reference.nanoseconds.quotientAndRemainder(dividingBy: 1_000_000_000)
-        let expected = second - (subsecond < 0 ? 1 : 0) + secondsTo1970
+        let expected = reference.nanoseconds / 1_000_000_000 + secondsTo1970
         // The distance to the reference in the 32 bits that are sent, as a signed number.
         let distance = Int64(Int32(truncatingIfNeeded: Int64(ntp >> 32) - expected))
         let nanoseconds = Int64(((ntp & 0xFFFF_FFFF) * 1_000_000_000) >> 32)

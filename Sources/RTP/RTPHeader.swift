@@ -57,11 +57,12 @@ public struct RTPHeader: Hashable, Sendable {
         case 0xBEDE:
             while at < end {
                 let (id, length) = (bytes[at] >> 4, Int(bytes[at] & 0x0F) + 1)
-                if id == 0 {  // padding
+                if bytes[at] == 0 {  // padding
                     at += 1
                     continue
                 }
-                guard id != 15, at + 1 + length <= end else { return }
+                // Id 0 with a length, and id 15, end the list (RFC 8285 section 4.2).
+                guard id != 0, id != 15, at + 1 + length <= end else { return }
                 body(id, at + 1..<at + 1 + length)
                 at += 1 + length
             }
