@@ -17,7 +17,8 @@ module() {
 }
 for name in Media RTP Depacketize; do module $name; done
 
-readers=(CaptureBytes CaptureFileReader FragmentAssembly IPAddress JanusReader JanusTrack LinkLayer PcapReader PcapngReader RTPDumpReader)
+readers=(CaptureBytes CaptureFileReader FragmentAssembly IPAddress JanusReader JanusTrack LinkLayer PcapReader PcapngReader RTPDumpReader
+         PayloadEvidence SessionFinder StreamFinder StreamFinder+Suggestions)
 for target in "$@"; do
   files=(Tests/Fuzz/$target.swift)
   case $target in
