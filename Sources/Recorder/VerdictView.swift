@@ -64,7 +64,7 @@ extension Recorder {
         let summary: TrackSummary? = decoded(stream.summary)
         guard let summary else {
             let unread = unsupported(stream).map { "the codec \($0) cannot be read" }
-            return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: counts.defects + unread)
+            return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: counts.defects + unread + (stream.problem.map { [$0] } ?? []))
         }
         let found = summary.verdict
         let isSound = summary.kind == .audio
