@@ -3,6 +3,8 @@ import RTP
 
 /// The payload formats of pictures, by codec.
 public enum VideoFormats {
+    /// The header extension that says which frames a packet's frame needs (RTP payload format for AV1, version 1.0, appendix A).
+    public static let dependencyDescriptorURI = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
     /// Longest frame that is put together; a longer one is dropped.
     public static let frameBytesMax = 4 << 20
     /// Most NAL units or OBUs of one frame.
