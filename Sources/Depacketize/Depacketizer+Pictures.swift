@@ -29,10 +29,8 @@ extension Depacketizer {
 
     /// What can be given of an open frame: nothing more comes for it.
     mutating func giveOpenFrames(_ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        guard var assembler = substreams[ssrc]?.assembler else { return }
-        let frames = assembler.formats.finish()
-        substreams[ssrc]?.assembler = assembler
-        for frame in frames { try give(frame, assembler.codec, ssrc, emit) }
+        guard let codec = substreams[ssrc]?.assembler?.codec else { return }
+        for frame in substreams[ssrc]?.finishFrame() ?? [] { try give(frame, codec, ssrc, emit) }
     }
 
     private mutating func give(_ frame: VideoFrame, _ codec: Codec, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {

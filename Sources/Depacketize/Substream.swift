@@ -24,6 +24,8 @@ struct Substream {
     /// What was not given out, by assemblers that are gone.
     private var droppedBefore = 0
     private var malformedBefore = 0
+    /// Frames that were being sent when the gate closed or the stream ended: cut, and no loss.
+    private var cut = 0
     var tones = ToneCollector()
     /// The last key frame's size.
     var area = 0
@@ -112,6 +114,14 @@ struct Substream {
         assembler = (codec, formats)
     }
 
-    var dropped: Int { droppedBefore + (assembler?.formats.dropped ?? 0) }
+    /// What can be given of an open frame: nothing more comes for it now.
+    mutating func finishFrame() -> [VideoFrame] {
+        guard assembler != nil else { return [] }
+        let before = dropped
+        defer { cut += dropped - before }
+        return assembler?.formats.finish() ?? []
+    }
+
+    var dropped: Int { droppedBefore + (assembler?.formats.dropped ?? 0) - cut }
     var malformed: Int { malformedBefore + (assembler?.formats.malformed ?? 0) }
 }
