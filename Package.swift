@@ -103,7 +103,7 @@ let package = Package(
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
         tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("Tap", ["Media", "RTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
         tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),
-        tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg"]),
+        tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions"]),
         tests("Recorder", ["Media", "Consent", "Catalog", "Renditions", "Truth", log]),
         tests("Web", ["Recorder", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
         .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage"], swiftSettings: settings),

@@ -85,7 +85,9 @@ extension CryptoAttribute {
         var result = CryptoAttribute(tag: tag, suite: suite, key: key)
         for (place, part) in parts.enumerated().dropFirst() {
             if part.contains(":") {
-                guard result.mki == nil, place == parts.count - 1, let mki = identifier(part) else { throw fault("the master key identifier is not of the form VALUE:BYTES") }
+                guard result.mki == nil, place == parts.count - 1, let mki = identifier(part) else {
+                    throw fault("the master key identifier is not of the form VALUE:BYTES")
+                }
                 result.mki = mki
             } else {
                 guard place == 1, let lifetime = lifetime(part) else { throw fault("the lifetime is no number and not of the form 2^N") }

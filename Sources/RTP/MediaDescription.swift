@@ -160,7 +160,8 @@ public enum MediaProtection: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .none: "not encrypted"
         case .keys(let cryptos): "SRTP with a=crypto (\(cryptos.map(\.suite.rawValue).joined(separator: ", ")))"
-        case .unsupportedSuites(let suites): "SRTP with the suite \(suites.joined(separator: ", ")), none of \(CryptoAttribute.Suite.allCases.map(\.rawValue).joined(separator: ", "))"
+        case .unsupportedSuites(let suites):
+            "SRTP with the suite \(suites.joined(separator: ", ")), none of \(CryptoAttribute.Suite.allCases.map(\.rawValue).joined(separator: ", "))"
         case .dtls(let transport): "\(transport): SRTP with keys by DTLS"
         case .noKeys(let transport): "\(transport) without a=crypto"
         }

@@ -54,7 +54,8 @@ public enum RTCPPacket: Hashable, Sendable {
         /// Since that report, in 1/65536 s.
         public var delaySinceSenderReport: UInt32
 
-        public init(source: SSRC, fractionLost: UInt8, lost: Int32, highestSequence: UInt32, jitter: UInt32, lastSenderReport: UInt32, delaySinceSenderReport: UInt32) {
+        public init(source: SSRC, fractionLost: UInt8, lost: Int32, highestSequence: UInt32, jitter: UInt32,
+                    lastSenderReport: UInt32, delaySinceSenderReport: UInt32) {
             self.source = source
             self.fractionLost = fractionLost
             self.lost = lost

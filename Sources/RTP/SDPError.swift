@@ -17,7 +17,8 @@ public struct SDPError: Error, Hashable, Sendable, CustomStringConvertible {
         var run = 0
         for byte in text.utf8 {
             switch byte {
-            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "+"), UInt8(ascii: "/"): run += 1
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                 UInt8(ascii: "+"), UInt8(ascii: "/"): run += 1
             default: run = 0
             }
             if run >= runMax { return "…" }

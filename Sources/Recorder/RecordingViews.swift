@@ -67,7 +67,7 @@ extension Recorder {
     static func verdict(_ stream: StreamRecord, _ counts: StreamStatistics) -> VerdictView? {
         guard let word = stream.verdict else { return nil }
         let summary: TrackSummary? = decoded(stream.summary)
-        guard let summary else { return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: []) }
+        guard let summary else { return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: stream.problem.map { [$0] } ?? []) }
         let found = summary.verdict
         return VerdictView(summary: word, packets: found.packets, lost: found.lost, duplicates: found.duplicates, startWall: summary.startWall.seconds,
                            endWall: summary.endWall.seconds, clock: found.clock, driftPpm: found.driftPPM,

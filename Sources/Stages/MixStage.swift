@@ -74,7 +74,7 @@ struct MixReader {
         tracks = try inputs.compactMap { input in
             guard case .track(let context, let summary) = input.content else { return nil }
             let origin = Int(((summary.startWall - span.start).seconds * 48_000).rounded())
-            return try TrackSound(run.source(input, context), origin: origin, channels: channels)
+            return try TrackSound(run.source(input, context), origin: origin, channels: channels, summary: summary)
         }
     }
 
@@ -83,7 +83,7 @@ struct MixReader {
         var at = 0
         while at < total {
             var block = [Float](repeating: 0, count: min(Self.blockSamples, total - at) * channels)
-            for track in tracks { try track.add(to: &block, start: at) }
+            try block.withUnsafeMutableBufferPointer { for track in tracks { try track.add(to: $0, start: at) } }
             try body(block, at)
             at += block.count / channels
         }

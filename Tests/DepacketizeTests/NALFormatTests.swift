@@ -249,9 +249,11 @@ struct NALFormatTests {
         #expect(unit(1, 3) != nil)
         #expect(unit(21, 4)?.isKey == true)
         #expect(unit(9, 5) != nil)
-        #expect(unit(1, 6, contiguous: false) == nil)
-        #expect(unit(21, 7) != nil)
-        #expect(unit(8, 8) == nil)
+        #expect(unit(16, 6) != nil)
+        #expect(unit(9, 7) == nil, "a broken link says that they cannot be decoded")
+        #expect(unit(1, 8, contiguous: false) == nil)
+        #expect(unit(21, 9) != nil)
+        #expect(unit(8, 10) == nil)
     }
 
     @Test("what the payload formats forbid is counted, and what was being put together is void", arguments: [

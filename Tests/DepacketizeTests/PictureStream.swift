@@ -115,7 +115,7 @@ struct BitWriter {
 /// All single losses, and many random ones: bursts, and up to a third of all packets.
 func losses(_ count: Int, _ random: inout Seeded) -> [Set<Int>] {
     var all: [Set<Int>] = [[]] + (0..<count).map { [$0] }
-    for _ in 0..<100 {
+    for _ in 0..<60 {
         let share = Double.random(in: 0.005...0.3, using: &random)
         var lost: Set<Int> = []
         for place in 0..<count where Double.random(in: 0..<1, using: &random) < share {

@@ -13,15 +13,17 @@ struct VP9Sender {
     var pictureIDBits = 15
     /// Upper layers use the lower ones only in key pictures (K-SVC).
     var isKeyOnly = false
-    var keyEvery = 40
+    var keyEvery = 24
+    /// The probabilities of a frame build on no earlier one's.
+    var isResilient = true
 
     /// The begin of a frame: key with a size, or one whose size is that of a reference.
-    static func header(isKey: Bool, width: Int = 320, height: Int = 180) -> [UInt8] {
+    static func header(isKey: Bool, isResilient: Bool = false, width: Int = 320, height: Int = 180) -> [UInt8] {
         var writer = BitWriter()
         if isKey {
             for (value, count) in [(0b10_00_0_0_1_0, 8), (0x498342, 24), (0b001_0, 4), (width - 1, 16), (height - 1, 16)] { writer.put(value, count) }
         } else {
-            for (value, count) in [(0b10_00_0_1_1_0, 8), (0, 2), (1, 8), (0, 12), (1, 1)] { writer.put(value, count) }
+            for (value, count) in [(0b10_00_0_1_1, 7), (isResilient ? 1 : 0, isResilient ? 1 : 3), (1, 8), (0, 12), (1, 1)] { writer.put(value, count) }
         }
         return writer.bytes
     }
@@ -34,6 +36,7 @@ struct VP9Sender {
         /// By spatial and temporal layer: picture and unit.
         var lastOf = [[(picture: Int, unit: Int)?]](repeating: [nil, nil, nil], count: 3)
         var baseIndex = 250
+        var lastKey: Int?
         for place in 0..<pictures {
             let isKey = place % keyEvery == 0
             let t = pattern[place % keyEvery % pattern.count]
@@ -42,13 +45,15 @@ struct VP9Sender {
             let time = Int64(place) * 3_000
             let id = (place + 1 << pictureIDBits - 20) & (1 << pictureIDBits - 1)
             var payloads: [[UInt8]] = []
+            if isKey { lastKey = stream.units.count }
             for s in 0..<spatial {
                 if isKey { lastOf[s] = [nil, nil, nil] }
                 let isInterLayer = s > 0 && (isKey || !isKeyOnly)
                 let earlier = isKey ? [] : lastOf[s][0...t].compactMap { $0 }
-                let bytes = Self.header(isKey: isKey && s == 0, width: 320 << s, height: 180 << s) + random.body(Int.random(in: 8...60, using: &random))
+                let bytes = Self.header(isKey: isKey && s == 0, isResilient: isResilient, width: 320 << s, height: 180 << s) + random.body(Int.random(in: 8...60, using: &random))
                 let unit = stream.units.count
-                stream.units.append(SentUnit(bytes: bytes, timestamp: time, needs: earlier.map(\.unit) + (isInterLayer ? [unit - 1] : []), isKey: isKey))
+                let all = Array((lastKey ?? unit)..<unit)
+                stream.units.append(SentUnit(bytes: bytes, timestamp: time, needs: isResilient ? earlier.map(\.unit) + (isInterLayer ? [unit - 1] : []) : all, isKey: isKey))
                 let hasLayers = (spatial > 1 || temporal > 1 || references == .base) && references != .none && references != .ids
                 var flags: UInt8 = references == .none ? 0 : 0x80
                 if !isKey { flags |= 0x40 }
@@ -155,12 +160,13 @@ struct VP9FormatTests {
         VP9Sender(references: .none), VP9Sender(references: .ids), VP9Sender(references: .ids, pictureIDBits: 7), VP9Sender(), VP9Sender(temporal: 2), VP9Sender(temporal: 3),
         VP9Sender(spatial: 2), VP9Sender(spatial: 3, temporal: 3), VP9Sender(spatial: 2, temporal: 2, isKeyOnly: true), VP9Sender(references: .flexible),
         VP9Sender(temporal: 3, references: .flexible), VP9Sender(spatial: 3, temporal: 3, references: .flexible), VP9Sender(spatial: 2, temporal: 3, references: .flexible, pictureIDBits: 7),
+        VP9Sender(spatial: 2, temporal: 2, isResilient: false), VP9Sender(spatial: 2, temporal: 2, references: .flexible, isResilient: false), VP9Sender(spatial: 2, isKeyOnly: true, isResilient: false),
     ]
 
     @Test("whatever is lost, each layer that comes out was sent, and all it needs came out before it", arguments: 0..<senders.count)
     func property(sender: Int) {
         var random = Seeded(UInt64(sender))
-        var stream = Self.senders[sender].send(90, &random)
+        var stream = Self.senders[sender].send(60, &random)
         stream.pad(&random)
         for lost in losses(stream.packets.count, &random) {
             var assembler = VP9Assembler()

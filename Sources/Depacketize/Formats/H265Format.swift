@@ -31,7 +31,10 @@ enum H265Syntax: NALSyntax {
             let set = reader.exponential()
             guard !reader.isExhausted, set <= 63 else { return nil }
             let isRASL = type == 8 || type == 9
-            return .slice(NALSlice(isFirst: isFirst, isRandomAccess: type >= 16, hasLeading: type <= 18 || type == 21, isLeading: isRASL, pictureSet: set))
+            let isBrokenLink = (16...18).contains(type)
+            return .slice(
+                NALSlice(
+                    isFirst: isFirst, isRandomAccess: type >= 16, hasLeading: isBrokenLink || type == 21, isBrokenLink: isBrokenLink, isLeading: isRASL, pictureSet: set))
         case 32:
             let number = reader.bits(4)
             return reader.isExhausted ? nil : .parameterSet(NALParameterSet(kind: .video, number: number))

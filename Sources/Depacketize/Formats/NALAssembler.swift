@@ -10,9 +10,8 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
         var followsGap: Bool
         var units = 0
         var slices = 0
-        var beginsWithFirstSlice = false
+        var first: NALSlice?
         var isRandomAccess = true
-        var hasLeading = false
         var isLeading = false
         var isIntra = true
         var isDisposable = true
@@ -20,6 +19,8 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
         var pictureSets: Set<Int> = []
         var present: Set<NALParameterSet.Name> = []
         var isTorn = false
+
+        var beginsWithFirstSlice: Bool { first?.isFirst == true }
     }
 
     private var sets: ParameterSets
@@ -160,6 +161,7 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
     /// A NAL unit is whole: from its start code to the end of `bytes`.
     private mutating func complete(from start: Int) {
         guard var facts = open else { return }
+        open = nil  // so that its sets are not copied
         let unit = unit(from: start)
         facts.units += 1
         defer { open = facts }
@@ -175,7 +177,7 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
             sets.keep(set, Array(bytes[(start + 4)...]))
             facts.present.insert(set.name)
         case .slice(let slice):
-            if facts.slices == 0 { (facts.beginsWithFirstSlice, facts.hasLeading) = (slice.isFirst, slice.hasLeading) }
+            if facts.slices == 0 { facts.first = slice }
             facts.slices += 1
             facts.isRandomAccess = facts.isRandomAccess && slice.isRandomAccess
             facts.isLeading = facts.isLeading || slice.isLeading
@@ -188,8 +190,8 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
     private mutating func close() -> VideoFrame? {
         guard let facts = open else { return nil }
         (open, fragment) = (nil, nil)
-        guard facts.slices > 0, !facts.isTorn else {
-            if facts.slices > 0 || facts.isTorn { ledger.drop() }
+        guard let first = facts.first, !facts.isTorn else {
+            if facts.first != nil || facts.isTorn { ledger.drop() }
             return nil
         }
         if !facts.beginsWithFirstSlice, facts.timestamp == lastGiven { ignoresMarker = true }
@@ -204,7 +206,7 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
             return nil
         }
         if isKey {
-            skipsLeading = needsKey && (facts.hasLeading || !facts.isRandomAccess)
+            skipsLeading = needsKey ? first.hasLeading || !facts.isRandomAccess : first.isBrokenLink
             needsKey = false
         } else if !facts.isRandomAccess, Syntax.firstKind == .sequence {
             skipsLeading = false  // H.264: no picture after this one is shown before the recovery point
@@ -213,7 +215,7 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
         if isKey { bringsSets = needed.allSatisfy { facts.present.contains($0.name) } }
         let size = isKey ? needed.first { $0.kind == .sequence }?.size : nil
         lastGiven = facts.timestamp
-        return VideoFrame(bytes: prefix + bytes, timestamp: facts.timestamp, isKey: isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
+        return VideoFrame(bytes: prefix.isEmpty ? bytes : prefix + bytes, timestamp: facts.timestamp, isKey: isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
     }
 
     /// The parameter sets of the access unit; nil where one is not known or not to be trusted, or the first slice is missing.

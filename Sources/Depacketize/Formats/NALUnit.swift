@@ -17,6 +17,8 @@ struct NALSlice: Hashable {
     var isRandomAccess = false
     /// Pictures that follow in decoding order may need what came before (CRA, BLA with leading pictures).
     var hasLeading = false
+    /// What came before is not what they need, even if nothing was lost (BLA).
+    var isBrokenLink = false
     /// Comes after a random access point and may need what came before it (RASL; B slices after a recovery point).
     var isLeading = false
     /// No picture needs this one.

@@ -96,6 +96,8 @@ struct VP9Descriptor: Hashable {
 /// What a VP9 frame's uncompressed header says (VP9 bitstream specification section 6.2).
 struct VP9Header: Hashable {
     var isKey = false
+    /// Its probabilities build on no earlier frame's.
+    var isErrorResilient = true
     /// Where the frame says it itself and does not take it from another.
     var size: PictureSize?
 
@@ -108,7 +110,7 @@ struct VP9Header: Hashable {
         if reader.flag() { return }  // shows a frame again
         isKey = !reader.flag()
         let isShown = reader.flag()
-        let isErrorResilient = reader.flag()
+        isErrorResilient = reader.flag()
         var hasSize = isKey
         if isKey {
             guard Self.hasSyncCode(&reader) else { return nil }

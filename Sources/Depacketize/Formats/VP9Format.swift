@@ -2,7 +2,8 @@
 ///
 /// A layer frame is given out when what it needs was: the lower layer of the same picture (D); earlier pictures (P) as long as its layer
 /// misses nothing (TL0PICIDX, TID, U, picture ids) or, in flexible mode, those that it names. An upper layer that broke comes back with a
-/// frame that needs no earlier picture. Everything comes back with a key picture.
+/// frame that needs no earlier picture. Everything comes back with a key picture. Layers and references speak of pixels only: once anything
+/// is missing, frames whose probabilities build on those before (not error resilient) wait for a key picture too.
 struct VP9Assembler: VideoAssembler {
     private struct LayerFrame {
         var descriptor: VP9Descriptor
@@ -39,6 +40,8 @@ struct VP9Assembler: VideoAssembler {
     private var given: [Given] = []
     /// By spatial layer: the highest temporal layer that misses nothing; -1: none.
     private var intact = [Int](repeating: -1, count: 8)
+    /// Something was lost or left out since the last key picture.
+    private var isDamaged = false
     private var sizes = [PictureSize?](repeating: nil, count: 8)
     private var lastSize: PictureSize?
     private var isGapPending = false
@@ -97,6 +100,7 @@ struct VP9Assembler: VideoAssembler {
 
     private mutating func take(_ descriptor: VP9Descriptor, _ payload: UnsafeRawBufferPointer) {
         guard var picture else { return }
+        self.picture = nil  // so that its layers are not copied
         defer { self.picture = picture }
         for (layer, size) in descriptor.sizes.enumerated() { sizes[layer] = size }
         let fits = bytes.count + payload.count <= VideoFormats.frameBytesMax
@@ -131,6 +135,7 @@ struct VP9Assembler: VideoAssembler {
         // No picture between: padding, or parts of the one before, which is accounted for.
         if isNear, let last, next.follows(last.descriptor) { return }
         ledger.miss()
+        isDamaged = true
         if isNear, !next.isFlexible, let index = next.baseIndex, let baseIndex, index == (next.temporalLayer == 0 ? baseIndex &+ 1 : baseIndex) {
             intact = intact.map { min($0, 0) }
         } else {
@@ -159,7 +164,8 @@ struct VP9Assembler: VideoAssembler {
                 isKey = true
                 restart()
             }
-            guard canDecode(descriptor, picture.timestamp, below: chosen.last?.descriptor.spatialLayer, isKey: isKey) else {
+            let isAlone = header.isErrorResilient || !(isDamaged || picture.isTorn) || layer.start == 0 && isKey
+            guard isAlone, canDecode(descriptor, picture.timestamp, below: chosen.last?.descriptor.spatialLayer, isKey: isKey) else {
                 picture.isTorn = true
                 continue
             }
@@ -184,6 +190,7 @@ struct VP9Assembler: VideoAssembler {
     private mutating func restart() {
         intact = [Int](repeating: 7, count: 8)
         given = []
+        isDamaged = false
     }
 
     private func canDecode(_ descriptor: VP9Descriptor, _ timestamp: Int64, below: Int?, isKey: Bool) -> Bool {
@@ -210,6 +217,7 @@ struct VP9Assembler: VideoAssembler {
             if layer.descriptor.isSwitchingPoint, intact[spatial] >= temporal { intact[spatial] = 7 }
         }
         if picture.isTorn {
+            isDamaged = true
             for spatial in 0..<8 where layers & 1 << UInt8(spatial) == 0 { intact[spatial] = min(intact[spatial], temporal - 1) }
         }
         guard layers != 0, let pictureID = picture.descriptor.pictureID else { return }
