@@ -28,8 +28,11 @@ struct Bench {
             try await RemuxBench(folder: folder).run()
         }
         if only.contains("group") {
-            print("\nmix of a group: \(GroupBench.people) participants, \(minutes) minutes, one speaks at a time mostly, discontinuous transmission, three rounds each, median")
-            try await GroupBench(folder: folder, minutes: minutes).run()
+            for isDiscontinuous in [true, false] {
+                let silence = isDiscontinuous ? "discontinuous transmission" : "muted microphones that go on sending"
+                print("\nmix of a group: \(GroupBench.people) participants, \(minutes) minutes, one speaks at a time mostly, \(silence), three rounds each, median")
+                try await GroupBench(folder: folder.appending(path: isDiscontinuous ? "dtx" : "muted"), minutes: minutes, isDiscontinuous: isDiscontinuous).run()
+            }
         }
     }
 }
