@@ -100,7 +100,7 @@ let package = Package(
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench", dependencies: ["Media", "RTP", "SealedFile", "PacketLog", "Tap", "CLinux"], swiftSettings: settings),
-        .target(name: "TestSupport", dependencies: ["CSRTP"], path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "TestSupport", dependencies: ["CSRTP", "SRTP"], path: "Tests/TestSupport", swiftSettings: settings),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
         tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP"), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
         tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),

@@ -175,7 +175,7 @@ struct ProtectedCaptureTests {
         let truth = try CaptureTruth(capture: capture)
         let streams = try truth.streams.enumerated().map { place, stream in
             let text = try #require(stream.sdp.split(separator: "\r\n").first { $0.hasPrefix("a=crypto:") }).dropFirst("a=crypto:".count)
-            let key = try SRTPKey(crypto: isWrong ? text.replacing("inline:BwgJ", with: "inline:AAAA") : String(text))
+            let key = try SRTPKey(crypto: isWrong ? String(text).replacing("inline:BwgJ", with: "inline:AAAA") : String(text))
             let identity = TrackLogIdentity(recording: RecordingID(rawValue: "r")!, track: TrackID(rawValue: "t\(place)")!, kind: MediaKind(rawValue: stream.kind)!)
             return TapStream(id: StreamID(rawValue: "s\(place)")!, identity: identity, media: try SessionDescription(parsing: stream.sdp).media, keys: [[key]],
                              logDirectory: "\(folder)/t\(place)", key: .random())
