@@ -7,14 +7,11 @@ final class SRTPContext: @unchecked Sendable {
     /// Reordering up to this many packets is no replay (RFC 3711 section 3.3.2 asks for at least 64).
     static let replayWindowPackets: UInt = 1_024
 
-    /// The library's own set-up, once for the process.
-    static let isLibraryReady = srtp_init() == srtp_err_status_ok
-
     private var session: srtp_t?
     private let key: SRTPKey
 
     init(_ key: SRTPKey) {
-        precondition(Self.isLibraryReady, "a key was made without the library")
+        precondition(SRTPLibrary.isReady, "a key was made without the library")
         self.key = key
         let status = withPolicy(ssrc_any_inbound, 0) { srtp_create(&session, $0) }
         // Suite and length were checked with the key: what is left is memory.

@@ -56,7 +56,7 @@ public struct SRTPKey: Sendable {
     }
 
     private static func start() throws(SRTPError) {
-        guard SRTPContext.isLibraryReady else { throw SRTPError(what: "libsrtp2 does not start", hint: "reinstall libsrtp2-1 and libnss3") }
+        guard SRTPLibrary.isReady else { throw SRTPError(what: "libsrtp2 does not start", hint: "reinstall libsrtp2-1 and libnss3") }
     }
 
     func withBytes<Result>(_ body: (UnsafeMutablePointer<UInt8>) throws -> Result) rethrows -> Result { try body(storage.bytes) }

@@ -1,4 +1,5 @@
 import CSRTP
+import SRTP
 
 /// The other side of SRTP: protects packets by libsrtp's own named profiles, with a key that the test chose.
 public final class SRTPSender {
@@ -7,7 +8,7 @@ public final class SRTPSender {
 
     /// `key` is the master key and the salt; with an `identifier` each packet carries it (MKI).
     public init(_ profile: Profile, key: [UInt8], identifier: [UInt8] = []) {
-        _ = Self.isReady
+        precondition(SRTPLibrary.isReady)
         var policy = srtp_policy_t()
         policy.ssrc = srtp_ssrc_t(type: ssrc_any_outbound, value: 0)
         policy.window_size = 1_024
@@ -31,7 +32,6 @@ public final class SRTPSender {
         }
     }
 
-    private static let isReady = srtp_init() == srtp_err_status_ok
     private let usesIdentifier: UInt32
 
     deinit { srtp_dealloc(session) }
