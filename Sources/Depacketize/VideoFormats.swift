@@ -40,7 +40,9 @@ public enum VideoFormats {
     public static func beginsKeyFrame(_ payload: UnsafeRawBufferPointer, codec: Codec) -> Bool {
         switch codec.name {
         case "vp8": VP8Descriptor(payload).map { $0.beginsFrame && payload[$0.start] & 1 == 0 } ?? false
-        case "vp9": VP9Descriptor(payload).map { $0.beginsKeyPicture && VP9Header(UnsafeRawBufferPointer(rebasing: payload[$0.start...]))?.isKey == true } ?? false
+        case "vp9":
+            VP9Descriptor(payload).map { $0.beginsKeyPicture && VP9Header(UnsafeRawBufferPointer(rebasing: payload[$0.start...]))?.isKey == true }
+                ?? false
         case "av1": AV1Syntax.beginsSequence(payload)
         case "h264": H264Syntax.beginsKeyFrame(payload)
         case "h265": H265Syntax.beginsKeyFrame(payload)

@@ -121,7 +121,8 @@ struct AV1Assembler: VideoAssembler {
 
     /// Takes a whole OBU; false where it is none, or there is too much.
     private mutating func add(_ element: UnsafeRawBufferPointer) -> Bool {
-        guard var unit = open, let obu = AV1Syntax.unit(element), bytes.count + element.count + 8 <= VideoFormats.frameBytesMax, unit.units < VideoFormats.unitsMax else { return false }
+        guard var unit = open, let obu = AV1Syntax.unit(element) else { return false }
+        guard bytes.count + element.count + 8 <= VideoFormats.frameBytesMax, unit.units < VideoFormats.unitsMax else { return false }
         defer { open = unit }
         unit.units += 1
         let payload = UnsafeRawBufferPointer(rebasing: element[obu.payload])
@@ -157,7 +158,8 @@ struct AV1Assembler: VideoAssembler {
         if unit.isKey { (needsKey, isDamaged, given) = (false, false, []) }
         given = (given + (unit.frames ?? []).map(\.frameNumber)).suffix(Self.givenMax)
         let size = unit.isKey ? unit.size : nil
-        return VideoFrame(bytes: bytes, timestamp: unit.timestamp, isKey: unit.isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
+        return VideoFrame(
+            bytes: bytes, timestamp: unit.timestamp, isKey: unit.isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
     }
 
     private func canDecode(_ unit: TemporalUnit) -> Bool {

@@ -32,7 +32,9 @@ struct DependencyDescriptor: Hashable {
         guard let structure else { return nil }
         let place = (template + 64 - structure.firstTemplate) % 64
         guard place < structure.templates.count else { return nil }
-        (temporalLayer, spatialLayer, references) = (structure.templates[place].temporal, structure.templates[place].spatial, structure.templates[place].references)
+        temporalLayer = structure.templates[place].temporal
+        spatialLayer = structure.templates[place].spatial
+        references = structure.templates[place].references
         if custom.indications { reader.skip(2 * structure.targets) }
         if custom.references {
             references = []
