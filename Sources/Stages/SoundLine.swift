@@ -66,8 +66,8 @@ final class SoundLine {
             if isSilent { return try rest() }
             do {
                 try decoder.decode(packet) { pts, samples in try place(samples, at: origin + seconds(pts) * 48_000, muted: isConverging) }
-            } catch let error as FFmpegError {
-                _ = error  // a packet that is none: its time stays silent
+            } catch is FFmpegError {
+                return  // a packet that is none: its time stays silent
             }
         }
     }
