@@ -177,6 +177,7 @@ struct RenderResult: Encodable {
                 guard let found = view.streams.first(where: { $0.id == id }) else { continue }
                 var stream = Stream(file.participants, found.kind, found, refused: nil)
                 stream.file = file.path
+                stream.packets = found.verdict?.packets ?? 0
                 streams.append(stream)
             }
         }
