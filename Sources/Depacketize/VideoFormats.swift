@@ -2,6 +2,8 @@ import Media
 
 /// The payload formats of pictures, by codec.
 public enum VideoFormats {
+    /// The header extension that says which frames a packet's frame needs (RTP payload format for AV1, version 1.0, appendix A).
+    public static let dependencyDescriptorURI = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
     /// Longest frame that is put together; a longer one is dropped.
     public static let frameBytesMax = 4 << 20
     /// Most NAL units or OBUs of one frame.
@@ -34,7 +36,9 @@ public enum VideoFormats {
     public static func beginsKeyFrame(_ payload: UnsafeRawBufferPointer, codec: Codec) -> Bool {
         switch codec.name {
         case "vp8": VP8Descriptor(payload).map { $0.beginsFrame && payload[$0.start] & 1 == 0 } ?? false
-        case "vp9": VP9Descriptor(payload).map { $0.beginsKeyPicture && VP9Header(UnsafeRawBufferPointer(rebasing: payload[$0.start...]))?.isKey == true } ?? false
+        case "vp9":
+            VP9Descriptor(payload).map { $0.beginsKeyPicture && VP9Header(UnsafeRawBufferPointer(rebasing: payload[$0.start...]))?.isKey == true }
+                ?? false
         case "av1": AV1Syntax.beginsSequence(payload)
         case "h264": H264Syntax.beginsKeyFrame(payload)
         case "h265": H265Syntax.beginsKeyFrame(payload)

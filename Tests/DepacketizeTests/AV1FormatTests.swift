@@ -6,6 +6,8 @@ import Testing
 /// Sends AV1 (RTP payload format for AV1, version 1.0): OBUs with and without sizes, cut anywhere.
 struct AV1Sender {
     var keyEvery = 25
+    /// Three temporal layers with dependency descriptors.
+    var hasDescriptors = false
 
     /// Of libaom, 854x478.
     static let sequence = NALSender.hex("20000024c6abdd36be48086801")
@@ -47,6 +49,47 @@ struct AV1Sender {
         }
     }
 
+    /// Pattern 0 2 1 2: what the picture at this place after a key picture needs, as distances.
+    static func references(_ place: Int) -> [Int] { place == 0 ? [] : [[4], [1], [2], [1, 3]][place % 4] }
+
+    static func descriptor(_ number: Int, ofKey place: Int, isFirst: Bool, isLast: Bool, _ random: inout Seeded) -> [UInt8] {
+        let templates: [(layer: Int, references: [Int])] = [(0, []), (0, [4]), (1, [2]), (2, [1]), (2, [1, 3])]
+        let needed = references(place)
+        let template = templates.firstIndex { $0.references == needed }!
+        var writer = BitWriter()
+        for (value, count) in [(isFirst ? 1 : 0, 1), (isLast ? 1 : 0, 1), ((62 + template) % 64, 6), (number + 65_500, 16)] { writer.put(value & (1 << count - 1), count) }
+        let hasStructure = place == 0 && isFirst
+        let isCustom = Bool.random(using: &random)
+        guard hasStructure || isCustom else { return writer.bytes }
+        for flag in [hasStructure, isCustom, isCustom, isCustom, false] { writer.put(flag ? 1 : 0, 1) }
+        if hasStructure {
+            writer.put(62, 6)
+            writer.put(2, 5)  // three decode targets
+            for next in [0, 1, 1, 0, 3] { writer.put(next, 2) }
+            for _ in 0..<templates.count * 3 { writer.put(2, 2) }
+            for template in templates {
+                for reference in template.references { writer.put(0x10 | reference - 1, 5) }
+                writer.put(0, 1)
+            }
+            writer.put(1, 2)  // one chain: ns(4), then ns(1) three times without a bit
+            for _ in templates { writer.put(4, 4) }
+            writer.put(1, 1)
+            writer.put(854 - 1, 16)
+            writer.put(478 - 1, 16)
+        }
+        if isCustom {
+            writer.put(7, 3)
+            for _ in 0..<3 { writer.put(1, 2) }
+            for reference in needed {
+                let size = Int.random(in: 1...3, using: &random)
+                writer.put(size, 2)
+                writer.put(reference - 1, 4 * size)
+            }
+            writer.put(0, 2)
+        }
+        return writer.bytes
+    }
+
     func send(_ pictures: Int, _ random: inout Seeded) -> SentStream {
         var stream = SentStream()
         for place in 0..<pictures {
@@ -62,8 +105,15 @@ struct AV1Sender {
             if Bool.random(using: &random) { add(5, random.body(9)) }
             add(6, [isKey ? 0x10 : 0x30] + random.body(Int.random(in: 4...200, using: &random)), layer: Bool.random(using: &random) ? 0x20 : nil)
             if Bool.random(using: &random) { add(15, [1, 2, 3], isKept: false) }
-            stream.units.append(SentUnit(bytes: expected, timestamp: Int64(place) * 3_000, needs: isKey ? [] : [place - 1], isKey: isKey))
-            stream.send(Self.packets(units, isNew: isKey, &random), at: Int64(place) * 3_000)
+            let references = hasDescriptors ? Self.references(place % keyEvery) : isKey ? [] : [1]
+            stream.units.append(SentUnit(bytes: expected, timestamp: Int64(place) * 3_000, needs: references.map { place - $0 }, isKey: isKey))
+            let payloads = Self.packets(units, isNew: isKey, &random)
+            stream.send(payloads, at: Int64(place) * 3_000)
+            guard hasDescriptors else { continue }
+            for part in payloads.indices {
+                stream.packets[stream.packets.count - payloads.count + part].dependencies = Self.descriptor(
+                    place, ofKey: place % keyEvery, isFirst: part == 0, isLast: part == payloads.count - 1, &random)
+            }
         }
         return stream
     }
@@ -99,14 +149,47 @@ struct AV1FormatTests {
         #expect((assembler.dropped, assembler.malformed) == (0, 0))
     }
 
-    @Test("whatever is lost, each temporal unit that comes out was sent, and all it needs came out before it", arguments: 0..<4 as Range<UInt64>)
-    func property(seed: UInt64) {
+    @Test("whatever is lost, each temporal unit that comes out was sent, and all it needs came out before it", arguments: 0..<4 as Range<UInt64>, [false, true])
+    func property(seed: UInt64, hasDescriptors: Bool) {
         var random = Seeded(seed)
-        var stream = AV1Sender().send(80, &random)
+        var stream = AV1Sender(hasDescriptors: hasDescriptors).send(80, &random)
         stream.pad(&random)
         for lost in losses(stream.packets.count, &random) {
             var assembler = AV1Assembler()
             _ = stream.check(stream.receive(&assembler, losing: lost), "seed \(seed), lost \(lost.sorted())")
+        }
+    }
+
+    @Test("with dependency descriptors the base layer outlives any loss above it, and all that needs nothing lost comes out")
+    func layers() {
+        var random = Seeded(1)
+        let stream = AV1Sender(keyEvery: 1_000, hasDescriptors: true).send(200, &random)
+        let times = stream.packets.map(\.timestamp)
+        for time in Set(times) where time % 12_000 != 0 {  // not of layer 0
+            var assembler = AV1Assembler()
+            let given = stream.check(stream.receive(&assembler, losing: [times.firstIndex(of: time)!]), "lost the begin of \(time)")
+            #expect(given.count == (time % 12_000 == 6_000 ? 198 : 199))
+            #expect(!stride(from: 0, to: 200, by: 4).contains { !given.contains($0) })
+        }
+    }
+
+    @Test("a descriptor is read with its structure, or not at all")
+    func descriptor() {
+        var random = Seeded(3)
+        var structure: DependencyStructure?
+        let first = AV1Sender.descriptor(0, ofKey: 0, isFirst: true, isLast: false, &random)
+        let second = AV1Sender.descriptor(3, ofKey: 3, isFirst: true, isLast: false, &random)
+        #expect(second.withUnsafeBytes { DependencyDescriptor($0, structure: &structure) } == nil)
+        let key = first.withUnsafeBytes { DependencyDescriptor($0, structure: &structure) }
+        #expect(key?.frameNumber == 65_500)
+        #expect(key?.references == [])
+        #expect(structure?.templates.map(\.temporal) == [0, 0, 1, 2, 2])
+        #expect(structure?.templates.map(\.references) == [[], [4], [2], [1], [1, 3]])
+        let later = second.withUnsafeBytes { DependencyDescriptor($0, structure: &structure) }
+        #expect(later?.references == [1, 3])
+        #expect(later?.temporalLayer == 2)
+        for _ in 0..<20_000 {
+            _ = random.bytes(Int.random(in: 0...40, using: &random)).withUnsafeBytes { DependencyDescriptor($0, structure: &structure) }
         }
     }
 

@@ -99,8 +99,12 @@ struct NALSender {
     func assembler() -> any VideoAssembler {
         let base64 = sets.map { Data($0).base64EncodedString() }
         switch standard {
-        case .h264: return VideoFormats.assembler(for: Codec(name: "H264", clockRate: 90_000), parameters: hasSetsInBand ? nil : "packetization-mode=1; sprop-parameter-sets=\(base64.joined(separator: ","))")!
-        case .h265: return VideoFormats.assembler(for: Codec(name: "H265", clockRate: 90_000), parameters: hasSetsInBand ? nil : "sprop-vps=\(base64[0]);sprop-sps=\(base64[1]); sprop-pps=\(base64[2])")!
+        case .h264:
+            let parameters = "packetization-mode=1; sprop-parameter-sets=\(base64.joined(separator: ","))"
+            return VideoFormats.assembler(for: Codec(name: "H264", clockRate: 90_000), parameters: hasSetsInBand ? nil : parameters)!
+        case .h265:
+            let parameters = "sprop-vps=\(base64[0]);sprop-sps=\(base64[1]); sprop-pps=\(base64[2])"
+            return VideoFormats.assembler(for: Codec(name: "H265", clockRate: 90_000), parameters: hasSetsInBand ? nil : parameters)!
         }
     }
 }

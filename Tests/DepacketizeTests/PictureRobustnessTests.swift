@@ -23,6 +23,7 @@ struct PictureRobustnessTests {
             let (payload, timestamp) = next(&random)
             payload.withUnsafeBytes {
                 _ = VideoFormats.beginsKeyFrame($0, codec: codec)
+                if Bool.random(using: &random) { random.bytes(Int.random(in: 0...30, using: &random)).withUnsafeBytes { assembler.note(dependencies: $0) } }
                 let isContiguous = Int.random(in: 0..<8, using: &random) > 0
                 bytes += assembler.push($0, timestamp: timestamp, marker: Bool.random(using: &random), isContiguous: isContiguous).reduce(0) { $0 + $1.bytes.count }
             }

@@ -16,6 +16,8 @@ struct SentPacket {
     var timestamp: Int64
     var marker: Bool
     var payload: [UInt8]
+    /// The dependency descriptor, where there is one.
+    var dependencies: [UInt8] = []
 }
 
 /// What a sender sent: units, and the packets they were cut into.
@@ -50,6 +52,7 @@ struct SentStream {
                 isContiguous = false
                 continue
             }
+            if !packet.dependencies.isEmpty { packet.dependencies.withUnsafeBytes { assembler.note(dependencies: $0) } }
             frames += packet.payload.withUnsafeBytes { assembler.push($0, timestamp: packet.timestamp, marker: packet.marker, isContiguous: isContiguous) }
             isContiguous = true
         }
@@ -63,7 +66,7 @@ struct SentStream {
         var last = -1
         for frame in frames {
             for bytes in split(frame) {
-                guard let place = units.indices[(last + 1)...].first(where: { units[$0].bytes == bytes && units[$0].timestamp == frame.timestamp }) else {
+                guard let place = units.indices[(last + 1)...].first(where: { units[$0].timestamp == frame.timestamp && units[$0].bytes == bytes }) else {
                     Issue.record("a frame that was not sent, or not in this order, at \(frame.timestamp): \(comment)")
                     return given
                 }

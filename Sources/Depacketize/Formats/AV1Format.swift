@@ -1,7 +1,7 @@
 /// Puts AV1 packets together to temporal units of low-overhead OBUs (RTP payload format for AV1, version 1.0).
 ///
-/// After a loss nothing is given until a key frame with its sequence header: without the dependency descriptor AV1 does not tell in its
-/// payload what depends on what was lost.
+/// After a loss nothing is given until a key frame with its sequence header, for AV1 does not tell in its payload what depends on what was
+/// lost. Where packets have the dependency descriptor, temporal units are given whose frames need only frames that were given.
 struct AV1Assembler: VideoAssembler {
     private struct TemporalUnit {
         var timestamp: Int64
@@ -10,7 +10,14 @@ struct AV1Assembler: VideoAssembler {
         var isKey = false
         var size: PictureSize?
         var isTorn = false
+        /// Its frames, by their descriptors; nil where a packet had none.
+        var frames: [DependencyDescriptor]? = []
     }
+
+    /// As far back as a reference is looked for.
+    static let givenMax = 256
+    /// Most frames of one temporal unit (spatial layers) whose descriptors are kept.
+    static let framesMax = 16
 
     private var bytes: [UInt8] = []
     private var open: TemporalUnit?
@@ -18,6 +25,12 @@ struct AV1Assembler: VideoAssembler {
     private var partial: [UInt8]?
     private var sequence: AV1SequenceHeader?
     private var isGapPending = false
+    private var structure: DependencyStructure?
+    private var noted: DependencyDescriptor?
+    /// Numbers of the frames that were given out last, since the last key frame.
+    private var given: [Int] = []
+    /// Something was lost or left out since the last key frame.
+    private var isDamaged = false
     private(set) var needsKey = true
     private var ledger = LossLedger()
 
@@ -27,6 +40,8 @@ struct AV1Assembler: VideoAssembler {
     mutating func push(_ payload: UnsafeRawBufferPointer, timestamp: Int64, marker: Bool, isContiguous: Bool) -> [VideoFrame] {
         let isGap = isGapPending || !isContiguous
         isGapPending = isGap
+        let descriptor = noted
+        noted = nil
         guard !payload.isEmpty else { return [] }
         isGapPending = false
         var done: [VideoFrame] = []
@@ -36,12 +51,17 @@ struct AV1Assembler: VideoAssembler {
             if isGap || partial != nil { tear() }
             if let frame = close() { done.append(frame) }
             if isGap {
-                needsKey = true
                 ledger.miss()
+                isDamaged = true
+                if descriptor == nil || given.isEmpty { needsKey = true }
             }
             bytes.removeAll(keepingCapacity: true)
-            open = TemporalUnit(timestamp: timestamp)
+            open = TemporalUnit(timestamp: timestamp, isTorn: isGap && descriptor?.beginsFrame == false)
         }
+        if let descriptor {
+            if open?.frames?.last?.frameNumber != descriptor.frameNumber { open?.frames?.append(descriptor) }
+        }
+        if descriptor == nil || (open?.frames?.count ?? 0) > Self.framesMax { open?.frames = nil }
         take(payload, isGap: isGap)
         if marker {
             if partial != nil { tear() }
@@ -49,6 +69,8 @@ struct AV1Assembler: VideoAssembler {
         }
         return done
     }
+
+    mutating func note(dependencies: UnsafeRawBufferPointer) { noted = DependencyDescriptor(dependencies, structure: &structure) }
 
     /// A temporal unit does not tell its end: without its marker the last one is not given.
     mutating func finish() -> [VideoFrame] {
@@ -59,12 +81,13 @@ struct AV1Assembler: VideoAssembler {
     mutating func lose() {
         if open != nil { ledger.drop() }
         (open, partial, needsKey, isGapPending) = (nil, nil, true, false)
+        (noted, given) = (nil, [])
     }
 
     private mutating func tear() {
         guard open != nil else { return }
         open?.isTorn = true
-        (partial, needsKey) = (nil, true)
+        (partial, isDamaged) = (nil, true)
     }
 
     private mutating func take(_ payload: UnsafeRawBufferPointer, isGap: Bool) {
@@ -98,7 +121,8 @@ struct AV1Assembler: VideoAssembler {
 
     /// Takes a whole OBU; false where it is none, or there is too much.
     private mutating func add(_ element: UnsafeRawBufferPointer) -> Bool {
-        guard var unit = open, let obu = AV1Syntax.unit(element), bytes.count + element.count + 8 <= VideoFormats.frameBytesMax, unit.units < VideoFormats.unitsMax else { return false }
+        guard var unit = open, let obu = AV1Syntax.unit(element) else { return false }
+        guard bytes.count + element.count + 8 <= VideoFormats.frameBytesMax, unit.units < VideoFormats.unitsMax else { return false }
         defer { open = unit }
         unit.units += 1
         let payload = UnsafeRawBufferPointer(rebasing: element[obu.payload])
@@ -124,12 +148,31 @@ struct AV1Assembler: VideoAssembler {
         guard let unit = open else { return nil }
         (open, partial) = (nil, nil)
         guard unit.hasFrame || unit.isTorn else { return nil }
-        guard !unit.isTorn, unit.isKey || !needsKey else {
+        guard !unit.isTorn, unit.isKey || canDecode(unit) else {
             ledger.drop()
+            isDamaged = true
+            // A base layer goes on with the frame that is missing now; without descriptors everything does.
+            if unit.frames?.first.map({ $0.temporalLayer == 0 }) ?? true { needsKey = true }
             return nil
         }
-        if unit.isKey { needsKey = false }
+        if unit.isKey { (needsKey, isDamaged, given) = (false, false, []) }
+        given = (given + (unit.frames ?? []).map(\.frameNumber)).suffix(Self.givenMax)
         let size = unit.isKey ? unit.size : nil
-        return VideoFrame(bytes: bytes, timestamp: unit.timestamp, isKey: unit.isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
+        return VideoFrame(
+            bytes: bytes, timestamp: unit.timestamp, isKey: unit.isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
+    }
+
+    private func canDecode(_ unit: TemporalUnit) -> Bool {
+        guard !needsKey else { return false }
+        guard isDamaged else { return true }
+        guard let frames = unit.frames, !frames.isEmpty else { return false }
+        let own = frames.map(\.frameNumber)
+        return frames.allSatisfy { frame in
+            // A frame that needs none and is no key frame came without its sequence header.
+            !frame.references.isEmpty && frame.references.allSatisfy { reference in
+                let number = (frame.frameNumber - reference) & 0xFFFF
+                return given.contains(number) || own.contains(number)
+            }
+        }
     }
 }

@@ -34,7 +34,8 @@ enum H265Syntax: NALSyntax {
             let isBrokenLink = (16...18).contains(type)
             return .slice(
                 NALSlice(
-                    isFirst: isFirst, isRandomAccess: type >= 16, hasLeading: isBrokenLink || type == 21, isBrokenLink: isBrokenLink, isLeading: isRASL, pictureSet: set))
+                    isFirst: isFirst, isRandomAccess: type >= 16, hasLeading: isBrokenLink || type == 21, isBrokenLink: isBrokenLink,
+                    isLeading: isRASL, pictureSet: set))
         case 32:
             let number = reader.bits(4)
             return reader.isExhausted ? nil : .parameterSet(NALParameterSet(kind: .video, number: number))

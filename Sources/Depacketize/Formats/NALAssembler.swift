@@ -215,7 +215,9 @@ struct NALAssembler<Syntax: NALSyntax>: VideoAssembler {
         if isKey { bringsSets = needed.allSatisfy { facts.present.contains($0.name) } }
         let size = isKey ? needed.first { $0.kind == .sequence }?.size : nil
         lastGiven = facts.timestamp
-        return VideoFrame(bytes: prefix.isEmpty ? bytes : prefix + bytes, timestamp: facts.timestamp, isKey: isKey, width: size?.width, height: size?.height, followsLoss: ledger.give())
+        return VideoFrame(
+            bytes: prefix.isEmpty ? bytes : prefix + bytes, timestamp: facts.timestamp, isKey: isKey, width: size?.width, height: size?.height,
+            followsLoss: ledger.give())
     }
 
     /// The parameter sets of the access unit; nil where one is not known or not to be trusted, or the first slice is missing.

@@ -156,7 +156,9 @@ struct VP8Assembler: VideoAssembler {
             }
             if intact == layer - 1 { intact = layer }
         }
-        return VideoFrame(bytes: bytes, timestamp: picture.timestamp, isKey: header.isKey, width: header.size?.width, height: header.size?.height, followsLoss: ledger.give())
+        return VideoFrame(
+            bytes: bytes, timestamp: picture.timestamp, isKey: header.isKey, width: header.size?.width, height: header.size?.height,
+            followsLoss: ledger.give())
     }
 }
 

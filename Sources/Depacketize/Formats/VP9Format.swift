@@ -107,7 +107,8 @@ struct VP9Assembler: VideoAssembler {
         if descriptor.beginsFrame {
             if picture.isOpen { picture.layers[picture.layers.count - 1].isWhole = true }  // its end was not marked, but nothing is missing
             picture.isOpen = false
-            guard fits, descriptor.spatialLayer > picture.layers.last?.descriptor.spatialLayer ?? -1, descriptor.temporalLayer == picture.descriptor.temporalLayer else {
+            let isAbove = descriptor.spatialLayer > picture.layers.last?.descriptor.spatialLayer ?? -1
+            guard fits, isAbove, descriptor.temporalLayer == picture.descriptor.temporalLayer else {
                 ledger.malformed += 1
                 picture.isTorn = true
                 return
@@ -183,7 +184,8 @@ struct VP9Assembler: VideoAssembler {
         defer { lastSize = size }
         let saysSize = isKey || size != lastSize
         return VideoFrame(
-            bytes: unit, timestamp: picture.timestamp, isKey: isKey, width: saysSize ? size?.width : nil, height: saysSize ? size?.height : nil, followsLoss: ledger.give())
+            bytes: unit, timestamp: picture.timestamp, isKey: isKey, width: saysSize ? size?.width : nil, height: saysSize ? size?.height : nil,
+            followsLoss: ledger.give())
     }
 
     /// A key picture: nothing from before it is needed any more.
