@@ -22,8 +22,8 @@ public final class Decoder {
         context.pointee.max_pixels = Int64(Self.pixelsMax)
         context.pointee.pkt_timebase = stream.timeBase.raw
         if stream.isVideo {
+            // Concealment stays on: where it had to act, the picture says so.
             context.pointee.err_recognition = Int32(AV_EF_EXPLODE)
-            context.pointee.error_concealment = 0
             // dav1d takes it as "one picture in, one out"; the others need none, as one thread holds nothing back but what B frames ask for.
             if id == AV_CODEC_ID_AV1 { context.pointee.flags |= Int32(AV_CODEC_FLAG_LOW_DELAY) }
         }
@@ -56,9 +56,6 @@ public final class Decoder {
     }
 
     public func send(_ packet: borrowing Packet) throws(FFmpegError) { try check(avcodec_send_packet(context, packet.raw), "avcodec_send_packet") }
-
-    /// Forgets what came before, as after a seek.
-    public func flush() { avcodec_flush_buffers(context) }
 
     /// No more packets come: what is held back can be received.
     public func drain() throws(FFmpegError) { try check(avcodec_send_packet(context, nil), "avcodec_send_packet") }

@@ -49,6 +49,23 @@ public final class Muxer {
         return Int(stream.pointee.index)
     }
 
+    /// Whether a container can be begun with this stream: what a sender calls a parameter set may be none.
+    public static func accepts(_ coded: CodedStream, in container: Container) -> Bool {
+        final class Nowhere: MediaSink {
+            var position = 0
+            func append(_ bytes: UnsafeRawBufferPointer) { position += bytes.count }
+            func overwrite(at offset: Int, _ bytes: UnsafeRawBufferPointer) {}
+        }
+        do {
+            let muxer = try Muxer(Nowhere(), as: container)
+            _ = try muxer.addStream(coded)
+            try muxer.writeHeader()
+            return true
+        } catch {
+            return false
+        }
+    }
+
     private func newStream(timeBase: Rational) throws(FFmpegError) -> UnsafeMutablePointer<AVStream> {
         guard let stream = avformat_new_stream(context, nil) else { throw FFmpegError("avformat_new_stream", cffmpeg_error_io()) }
         stream.pointee.time_base = timeBase.raw

@@ -7,8 +7,6 @@ public final class OpusDecoder {
     /// Most samples of one packet: 120 ms.
     public static let packetSamplesMax = 5_760
 
-    /// Most bytes of one frame (RFC 6716 section 3.2).
-    public static let frameBytesMax = 1_275
 
     private let raw: OpaquePointer
     private let channels: Int
@@ -41,9 +39,6 @@ public final class OpusDecoder {
         guard let base = packet.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return 0 }
         return max(0, Int(opus_packet_get_nb_samples(base, Int32(packet.count), 48_000)))
     }
-
-    /// Forgets what came before.
-    public func reset() { _ = copus_decoder_reset(raw) }
 
     /// Whether a packet carries its predecessor once more (RFC 6716 section 2.1.7): the flags that open each of its SILK frames.
     public static func carriesPredecessor(_ packet: UnsafeRawBufferPointer) -> Bool {

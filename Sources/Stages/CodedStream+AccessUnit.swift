@@ -11,7 +11,8 @@ extension CodedStream.Format {
 }
 
 extension CodedStream {
-    /// The stream that begins with `unit`; nil where it cannot begin there: no key unit, no parameter sets, or a codec that no track has.
+    /// The stream that begins with `unit`; nil where it cannot begin there: no key unit, no usable parameter
+    /// sets, or a codec that no track has.
     init?(_ unit: AccessUnit) {
         guard unit.isKey, let format = Format.byName[unit.codec.name] else { return nil }
         if format.isAudio {
@@ -30,6 +31,7 @@ extension CodedStream {
         guard let configuration else { return nil }
         // A size that nobody told is no reason to lose the track: decoders read it from the pictures.
         self.init(format, width: unit.width ?? 640, height: unit.height ?? 480, configuration: configuration)
+        guard configuration.isEmpty || Muxer.accepts(self, in: .matroska) else { return nil }
     }
 }
 

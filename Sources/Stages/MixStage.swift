@@ -44,7 +44,10 @@ extension StageRun {
         }
         func write(_ block: [Float], _ at: Int) throws {
             var block = block
-            for i in block.indices { block[i] *= gain }
+            block.withUnsafeMutableBufferPointer { samples in
+                guard let sample = samples.baseAddress else { return }
+                for i in 0..<samples.count { sample[i] *= gain }
+            }
             limiter.process(&block)
             try give(block)
             progress(0.4 + 0.6 * Double(at) / Double(total))

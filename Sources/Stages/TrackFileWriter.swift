@@ -10,12 +10,15 @@ final class TrackFileWriter {
     /// The first unit's.
     private(set) var codec: Codec?
     private(set) var blanks: [WallTime] = []
-    /// Units that no stream could take: they came before their codec's first key unit, or their codec has no place in a track.
+    /// Units that no stream could take: they came before their codec's first key unit, are no units of their codec, or it has no place in
+    /// a track.
     private(set) var refused = 0
     private let sink: any MediaSink
     private let declared: [(Codec, CodedStream)]
     private var muxer: Muxer?
-    private var streams: [Codec: Int] = [:]
+    private var streams: [Codec: (place: Int, isPicture: Bool)] = [:]
+    /// These begin, or go on, with a key unit: what came before was refused, or there was nothing.
+    private var broken: Set<Codec> = []
     private var start: WallTime?
     private var end: WallTime?
     private var lastMs: Int64 = 0
@@ -43,6 +46,11 @@ final class TrackFileWriter {
             refused += 1
             return
         }
+        if unit.isKey { broken.remove(unit.codec) }
+        guard !broken.contains(unit.codec) else {
+            refused += 1
+            return
+        }
         try unit.payload.withUnsafeBytes { try packet.fill($0) }
         // Matroska counts milliseconds. Each time is rounded by itself, so that no error adds up.
         let ms = max(lastMs, Self.milliseconds(unit.time - start))
@@ -51,14 +59,24 @@ final class TrackFileWriter {
         packet.dts = packet.pts
         packet.duration = unit.duration.map(Self.milliseconds) ?? 0
         packet.isKey = unit.isKey
-        try muxer.append(packet, stream: stream, timeBase: Rational(1, 1000))
+        do {
+            try muxer.append(packet, stream: stream.place, timeBase: Rational(1, 1000))
+        } catch is FFmpegError {
+            // The muxer looks into units whose form it changes (H.264, H.265, AV1); what cannot be written to the disk is another error.
+            refused += 1
+            if stream.isPicture { broken.insert(unit.codec) }
+            return
+        }
         end = max(end ?? start, unit.time + (unit.duration ?? .milliseconds(1)))
     }
 
     private func open(_ unit: AccessUnit, _ first: CodedStream) throws {
         let muxer = try Muxer(sink, as: .matroska)
         let all = declared.contains { $0.0 == unit.codec } ? declared : [(unit.codec, first)] + declared
-        for (codec, stream) in all.prefix(Self.codecsMax) { streams[codec] = try muxer.addStream(stream) }
+        for (codec, stream) in all.prefix(Self.codecsMax) {
+            streams[codec] = (try muxer.addStream(stream), !stream.format.isAudio)
+            broken.insert(codec)
+        }
         try muxer.writeHeader()
         (self.muxer, start, codec) = (muxer, unit.time, unit.codec)
     }

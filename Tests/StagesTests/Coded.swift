@@ -117,7 +117,10 @@ enum Coded {
             let frame = try Frame.picture(width: width, height: height)
             frame.fill(x: 0, y: 0, width: width, height: height, luma: luma(index) ?? 16)
             if luma(index) == nil, let data = frame.raw.pointee.data.0 {
-                for line in 0..<height { for column in 0..<width { data[line * Int(frame.raw.pointee.linesize.0) + column] = UInt8(truncatingIfNeeded: (line &* 7) ^ (column &* 13) &+ index &* 31) } }
+                for line in 0..<height {
+                    let row = data + line * Int(frame.raw.pointee.linesize.0)
+                    for column in 0..<width { row[column] = UInt8(truncatingIfNeeded: (line &* 7) ^ (column &* 13) &+ index &* 31) }
+                }
             }
             frame.pts = Int64(index)
             try encoder.send(frame)
