@@ -18,7 +18,11 @@ enum CatalogSchema {
         migrator.registerMigration("003 who may send is kept over a restart") { db in
             try db.execute(sql: "ALTER TABLE recording ADD COLUMN sources TEXT NOT NULL DEFAULT '[]'")
         }
-        migrator.registerMigration("004 finished files as sources, and why a track came to nothing") { db in
+        migrator.registerMigration("004 a stream's layers come to ports of their own") { db in
+            // JSON list of the endpoints of the m-lines after the first.
+            try db.execute(sql: "ALTER TABLE stream ADD COLUMN layers TEXT NOT NULL DEFAULT '[]'")
+        }
+        migrator.registerMigration("005 finished files as sources, and why a track came to nothing") { db in
             try db.execute(sql: files)
         }
         return migrator

@@ -31,6 +31,13 @@ public final class KeyStore: Sendable {
                   created_at INTEGER NOT NULL
                 ) WITHOUT ROWID
                 """)
+            // What a live track needs to go on after a restart (its sender's SRTP keys), sealed under the track's key; goes with it.
+            try db.execute(sql: """
+                CREATE TABLE IF NOT EXISTS wrapped_secret (
+                  id TEXT NOT NULL PRIMARY KEY REFERENCES wrapped_key (id) ON DELETE CASCADE,
+                  sealed BLOB NOT NULL CHECK (length(sealed) >= 28)
+                ) WITHOUT ROWID
+                """)
         }
     }
 
@@ -44,13 +51,28 @@ public final class KeyStore: Sendable {
         public var description: String { "the key \(id) does not exist (any more)" }
     }
 
-    /// Makes a recording's key and those of its tracks, in one transaction.
-    public func create(recording: RecordingID, tracks: [TrackID], now: WallTime) async throws {
+    /// Makes a recording's key and those of its tracks, in one transaction; a track's secret is kept under its key.
+    public func create(recording: RecordingID, tracks: [TrackID], secrets: [TrackID: Data] = [:], now: WallTime) async throws {
         let root = root
         try await queue.write { db in
             let key = DataKey.random()
             try Self.insert(Self.recording(recording), nil, key, root, now, db)
-            for track in tracks { try Self.insert(Self.track(track), Self.recording(recording), .random(), key, now, db) }
+            for track in tracks {
+                let (id, own) = (Self.track(track), DataKey.random())
+                try Self.insert(id, Self.recording(recording), own, key, now, db)
+                guard let secret = secrets[track] else { continue }
+                try db.execute(sql: "INSERT INTO wrapped_secret (id, sealed) VALUES (?, ?)", arguments: [id, SealedSecret(secret, under: own, id: id).bytes])
+            }
+        }
+    }
+
+    /// What was kept with a track's key; nil where there is nothing.
+    public func secret(of track: TrackID) async throws -> Data? {
+        let root = root
+        return try await queue.read { db in
+            let id = Self.track(track)
+            guard let sealed = try Data.fetchOne(db, sql: "SELECT sealed FROM wrapped_secret WHERE id = ?", arguments: [id]) else { return nil }
+            return try SealedSecret(bytes: sealed).opened(under: Self.key(id, root, db), id: id)
         }
     }
 

@@ -114,6 +114,8 @@ public struct StreamRecord: CatalogRecord {
     public var file: String?
     public var bytes: Int64?
     public var sha256: String?
+    /// JSON list of the endpoints of the m-lines after the first.
+    public var layers: String
     /// JSON of the finished file that the track is to be made of; nil for packets, and once there is a verdict.
     public var source: String?
     /// Why the track came to nothing, in words.
@@ -123,7 +125,8 @@ public struct StreamRecord: CatalogRecord {
     public var isFile: Bool { sdp.isEmpty }
 
     public init(id: String, recording: String, position: Int, track: String, kind: String, sdp: String, codec: String, format: String,
-                address: String, rtpPort: Int, rtcpPort: Int) {
+                address: String, rtpPort: Int, rtcpPort: Int, layers: String = "[]") {
+        self.layers = layers
         self.id = id
         self.address = address
         self.rtpPort = rtpPort

@@ -1,4 +1,5 @@
 import Media
+import RTP
 
 /// The payload formats of pictures, by codec.
 public enum VideoFormats {
@@ -17,7 +18,7 @@ public enum VideoFormats {
     ///
     /// Interleaved NAL units (H.264 `packetization-mode=2`, H.265 `sprop-max-don-diff` above 0) are not known.
     public static func assembler(for codec: Codec, parameters: String?) -> (any VideoAssembler)? {
-        let parameters = FormatParameters(parameters)
+        let parameters = FormatParameters(parameters ?? "")
         switch codec.name {
         case "vp8": return VP8Assembler()
         case "vp9": return VP9Assembler()
@@ -32,6 +33,9 @@ public enum VideoFormats {
         }
     }
 
+    /// Whether pictures of this codec can be put together.
+    public static func isSupported(_ codec: Codec) -> Bool { assembler(for: codec, parameters: nil) != nil }
+
     /// Whether a payload begins a key frame of `codec`, by its first bytes: enough to stop asking for one.
     public static func beginsKeyFrame(_ payload: UnsafeRawBufferPointer, codec: Codec) -> Bool {
         switch codec.name {
@@ -45,19 +49,4 @@ public enum VideoFormats {
         default: false
         }
     }
-}
-
-/// An `a=fmtp` value's `name=value` pairs, separated by semicolons (RFC 8866 section 6.15).
-struct FormatParameters {
-    private var values: [String: String] = [:]
-
-    init(_ text: String?) {
-        for pair in (text ?? "").split(separator: ";").prefix(64) {
-            let parts = pair.split(separator: "=", maxSplits: 1)
-            guard parts.count == 2 else { continue }
-            values[parts[0].filter { $0 != " " }.lowercased()] = parts[1].filter { $0 != " " }
-        }
-    }
-
-    subscript(name: String) -> String? { values[name] }
 }

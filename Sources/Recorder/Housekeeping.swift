@@ -77,9 +77,7 @@ extension Recorder {
         var options = configuration.tap
         options.allowedSources = Self.list(record.sources)
         for (stream, people) in try await catalog.read({ try $0.streams(of: record.id) }) where stream.verdict != "erased" {
-            guard let streamID = StreamID(rawValue: stream.id), let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind),
-                  let media = try? SessionDescription(parsing: stream.sdp).media.first  // it parsed when it was stored
-            else { continue }
+            guard let streamID = StreamID(rawValue: stream.id), let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind) else { continue }
             let folder = configuration.trackFolder(record.id, stream.track).path
             let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
             let key = try await keys.key(KeyStore.track(track))
@@ -90,8 +88,11 @@ extension Recorder {
             if !report.recovered.isEmpty {
                 logger.notice("a packet log was recovered", metadata: ["track": "\(track)", "segments": "\(report.recovered.count)", "bytes_cut": "\(report.bytesCut)"])
             }
-            prepared.append(PreparedStream(id: streamID, track: track, participants: people.compactMap(ParticipantID.init), kind: kind, sdp: stream.sdp, media: media, codec: stream.codec))
-            options.fixedPorts[streamID] = TapEndpoint(address: stream.address, rtpPort: UInt16(clamping: stream.rtpPort), rtcpPort: UInt16(clamping: stream.rtcpPort))
+            let sdp = try await keys.secret(of: track).map { String(decoding: $0, as: UTF8.self) } ?? stream.sdp
+            // It was read when it was stored; a version that reads less leaves it out, and its neighbours go on.
+            guard let (media, srtpKeys) = try? Self.read(sdp, kind, stream.position) else { continue }
+            prepared.append(PreparedStream(id: streamID, track: track, participants: people.compactMap(ParticipantID.init), kind: kind, sdp: sdp, media: media, keys: srtpKeys, codec: stream.codec))
+            options.fixedPorts[streamID] = Self.endpoints(stream)
         }
         if state == "processing" {
             // Killed between the stop and the queue: the run is enqueued now.

@@ -80,7 +80,7 @@ extension ImportSource {
         var before = 0
         for capture in captures {
             let reader = try Self.open(capture, start)
-            let media = isOwn && !reader.hasPorts ? streams[0].media : nil
+            let media = isOwn && !reader.hasPorts ? streams[0].media.first : nil
             do {
                 while var datagram = try reader.next() {
                     if let media { datagram.destinationPort = datagram.payload.withUnsafeBytes { DatagramClass($0) } == .rtcp ? media.effectiveRTCPPort : media.port }

@@ -40,7 +40,7 @@ extension Recorder {
             return try Self.prepare(request.files, known)
         }
         for file in files { imported.files[file.place, default: []].append(file.id) }
-        guard !prepared.isEmpty || !files.isEmpty else { throw RecorderError(.unsupported, imported.refused.sorted { $0.key < $1.key }.map(\.value).joined(separator: "; "), hint: "see the README for the codecs that are read") }
+        guard !prepared.isEmpty || !files.isEmpty else { throw RecorderError(.unsupported, imported.refused.sorted { $0.key < $1.key }.map(\.value).joined(separator: "; "), hint: Self.codecHint) }
         let (recording, streams) = (imported.recording, prepared)
         let state = try await enter(recording, meeting, request, streams, files, ids)
         let tapped = try await tapStreams(recording, streams)
@@ -72,7 +72,7 @@ extension Recorder {
             try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: request.pipeline, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
                                 expiresAt: expires.nanoseconds).insert(db)
             for (place, stream) in streams.enumerated() {
-                try Self.insert(stream, place, TapEndpoint(address: "", rtpPort: stream.media.port, rtcpPort: stream.media.effectiveRTCPPort), id, db)
+                try Self.insert(stream, place, stream.media.map { TapEndpoint(address: "", rtpPort: $0.port, rtcpPort: $0.effectiveRTCPPort) }, id, db)
             }
             for (place, file) in files.enumerated() { try Self.insert(file, streams.count + place, id, db) }
             try db.keep(notice)

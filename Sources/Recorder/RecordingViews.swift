@@ -36,11 +36,14 @@ extension Recorder {
         let visible = streams.filter { stream in principal.participant.map { stream.participants.contains($0.rawValue) } ?? true }
         var problems = Self.list(record.problems)
         if let error = snapshot?.storageError { problems.append("packets cannot be written: \(error)") }
+        for (stream, _) in visible where StreamID(rawValue: stream.id).flatMap({ snapshot?.health[$0]?.state }) == .undecryptable {
+            problems.append("stream \(stream.position + 1) (\(stream.kind)): packets come, but not one authenticates under its a=crypto; \(HealthView.keyHint)")
+        }
         return RecordingView(
             id: id, meeting: meeting, state: state, pipeline: record.pipeline, startedAt: WallTime(nanoseconds: record.startedAt).seconds,
             stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
             releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
-            streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot) },
+            streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot, streams) },
             progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems)
     }
 
@@ -54,25 +57,22 @@ extension Recorder {
     /// What the catalog keeps as JSON was written by us; nil only where it is missing or of another version.
     static func decoded<Value: Decodable>(_ json: String?) -> Value? { json.flatMap { try? JSONDecoder().decode(Value.self, from: Data($0.utf8)) } }
 
-    private static func view(_ stream: StreamRecord, _ participants: [String], _ snapshot: CaptureSession.Snapshot?) -> StreamView? {
+    private static func view(_ stream: StreamRecord, _ participants: [String], _ snapshot: CaptureSession.Snapshot?,
+                             _ all: [(stream: StreamRecord, participants: [String])]) -> StreamView? {
         guard let id = StreamID(rawValue: stream.id), let kind = MediaKind(rawValue: stream.kind) else { return nil }
         let counts = snapshot?.streams[id] ?? decoded(stream.statistics) ?? StreamStatistics()
+        let endpoints = snapshot == nil ? [] : endpoints(stream).map { EndpointView(address: $0.address, rtpPort: Int($0.rtpPort), rtcpPort: Int($0.rtcpPort)) }
+        let unsupported = unsupported(stream)
         return StreamView(
             id: id, participants: participants.compactMap(ParticipantID.init), kind: kind, codec: stream.codec,
-            endpoint: snapshot == nil ? nil : EndpointView(address: stream.address, rtpPort: stream.rtpPort, rtcpPort: stream.rtcpPort),
+            endpoint: endpoints.first, layers: endpoints.count > 1 ? endpoints : nil, unsupported: unsupported.isEmpty ? nil : unsupported,
             recording: snapshot?.open.contains(id) ?? false, packets: counts.packets, droppedByGate: counts.droppedByGate, strangers: counts.strangers,
-            malformed: counts.malformed, kernelDrops: counts.kernelDrops, lastPacketAt: counts.lastArrival?.seconds, verdict: verdict(stream, counts))
+            malformed: counts.malformed, replayed: counts.replayed, notAuthentic: counts.notAuthentic, kernelDrops: counts.kernelDrops,
+            lastPacketAt: counts.lastArrival?.seconds, health: snapshot?.health[id].map { HealthView($0, kind) },
+            verdict: verdict(stream, participants, counts, all))
     }
 
-    static func verdict(_ stream: StreamRecord, _ counts: StreamStatistics) -> VerdictView? {
-        guard let word = stream.verdict else { return nil }
-        let summary: TrackSummary? = decoded(stream.summary)
-        guard let summary else { return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: stream.problem.map { [$0] } ?? []) }
-        let found = summary.verdict
-        return VerdictView(summary: word, packets: found.packets, lost: found.lost, duplicates: found.duplicates, startWall: summary.startWall.seconds,
-                           endWall: summary.endWall.seconds, clock: found.clock, driftPpm: found.driftPPM,
-                           longestKeyFrameGapMs: summary.kind == .audio ? nil : found.longestKeyFrameGapMs, details: found.defects(counts))
-    }
+    static func unsupported(_ stream: StreamRecord) -> [String] { (decoded(stream.format) as TrackFormat?).map(unsupported) ?? [] }
 
     private static func view(_ job: Job, _ streams: [StreamRecord]) -> StageProgressView {
         let track = job.name.split(separator: "/").dropFirst().first.map(String.init)
@@ -133,16 +133,35 @@ extension Recorder {
     }
 }
 
-extension TrackVerdict {
-    /// What is wrong with a track, in words; empty where it is whole.
-    func defects(_ counts: StreamStatistics) -> [String] {
+extension StreamStatistics {
+    /// What went wrong before the packet log, in words.
+    var defects: [String] {
         var list: [String] = []
-        if lost > 0 { list.append("\(lost) packets lost on the way") }
-        if droppedUnits > 0 { list.append("\(droppedUnits) pictures left out after losses") }
-        if counts.kernelDrops > 0 { list.append("\(counts.kernelDrops) packets dropped by this machine's kernel") }
-        if counts.overflow + counts.lostToStorage > 0 { list.append("\(counts.overflow + counts.lostToStorage) packets could not be written") }
-        if outliers > 0 { list.append("\(outliers) packets with time stamps that fit nowhere") }
-        if epochs > 1 { list.append("the sender began anew \(epochs - 1) times") }
+        if kernelDrops > 0 { list.append("\(kernelDrops) packets dropped by this machine's kernel") }
+        if overflow + lostToStorage > 0 { list.append("\(overflow + lostToStorage) packets could not be written") }
+        if notAuthentic > 0, packets + droppedByGate == 0 {
+            list.append("not one of \(notAuthentic) packets authenticated under the key of the SDP's a=crypto; \(HealthView.keyHint)")
+        } else if notAuthentic > 0 {
+            list.append("\(notAuthentic) packets did not authenticate under the key of the SDP's a=crypto")
+        }
         return list
+    }
+}
+
+extension HealthView {
+    static let keyHint = "send the suite and key that the sender really uses (a=crypto), or RTP/AVP where it sends in the clear"
+
+    init(_ report: StreamHealth.Report, _ kind: MediaKind) {
+        let state: State, hint: String?
+        switch report.state {
+        case .waiting: (state, hint) = (.waiting, nil)
+        case .good: (state, hint) = (.good, nil)
+        case .lossy: (state, hint) = (.lossy, "look at the network between the conference and this machine")
+        case .silent: (state, hint) = (.silent, "look whether the conference still forwards this stream, or the person muted themself")
+        case .noKeyFrame: (state, hint) = (.noKeyFrame, "let the conference heed key-frame requests (RTCP), or have its encoder send key frames by itself")
+        case .undecryptable: (state, hint) = (.undecryptable, Self.keyHint)
+        }
+        self.init(state: state, lossPercent: report.lossPercent, bitrate: report.bitrate, packetsPerSecond: report.packetsPerSecond,
+                  keyFrameAge: kind == .audio ? nil : report.keyFrameAge, hint: hint)
     }
 }

@@ -8,22 +8,12 @@ import Media
 import PacketLog
 import Renditions
 import RTP
+import SRTP
 import Synchronization
 import Tap
 
 extension Recorder {
     static let streamsMax = 200
-
-    /// A stream of a request, read and checked.
-    struct PreparedStream: Sendable {
-        var id = StreamID.random()
-        var track = TrackID.random()
-        var participants: [ParticipantID]
-        var kind: MediaKind
-        var sdp: String
-        var media: MediaDescription
-        var codec: String
-    }
 
     public func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView {
         try require([.moderator, .platform], principal)
@@ -41,13 +31,13 @@ extension Recorder {
         for (place, stream) in request.streams.enumerated() { prepared.append(try Self.prepare(stream, place, known)) }
         let id = RecordingID.random()
         let now = clock.now
-        try await keys.create(recording: id, tracks: prepared.map(\.track), now: now)
+        try await keys.create(recording: id, tracks: prepared.map(\.track), secrets: Dictionary(uniqueKeysWithValues: prepared.compactMap { stream in stream.secret.map { (stream.track, $0) } }), now: now)
         var options = configuration.tap
         options.allowedSources = request.sources ?? []
         do {
             let session = try await open(id, prepared, options)
             do {
-                let endpoints = session.endpoints
+                let endpoints = session.layers
                 let sources = String(decoding: try JSONEncoder().encode(options.allowedSources), as: UTF8.self)
                 let streams = prepared
                 try await catalog.write { db in
@@ -71,48 +61,10 @@ extension Recorder {
         return try await recording(id, as: principal)
     }
 
-    static func prepare(_ request: StreamRequest, _ place: Int, _ known: Set<ParticipantID>) throws(RecorderError) -> PreparedStream {
-        let pointer = "/streams/\(place)"
-        guard !request.participants.isEmpty, request.participants.allSatisfy(known.contains) else {
-            throw RecorderError(.invalid, "stream \(place + 1) names no participant of this meeting", hint: "invite them first", pointer: pointer + "/participants")
-        }
-        let description: SessionDescription
-        do {
-            description = try SessionDescription(parsing: request.sdp)
-        } catch {
-            throw RecorderError(.invalid, "stream \(place + 1): \(error)", pointer: pointer + "/sdp")
-        }
-        guard description.media.count == 1 else {
-            throw RecorderError(.invalid, "stream \(place + 1) has \(description.media.count) m-lines", hint: "describe each stream with one", pointer: pointer + "/sdp")
-        }
-        let media = description.media[0]
-        guard (media.type == "audio") == (request.kind == .audio) else {
-            throw RecorderError(.invalid, "stream \(place + 1) is announced as \(request.kind.rawValue), its m-line says \(media.type)", pointer: pointer + "/kind")
-        }
-        guard !media.isSecure else {
-            throw RecorderError(.unsupported, "stream \(place + 1) is SRTP (\(media.transport)), which is not supported yet", hint: "send plain RTP inside your network", pointer: pointer + "/sdp")
-        }
-        let codecs = media.payloadTypes.compactMap { media.codecs[$0] }
-        guard let codec = codecs.first(where: Depacketizer.isSupported) else {
-            throw RecorderError(.unsupported, "stream \(place + 1): the codec \(codecs.map(\.description).joined(separator: ", ")) is not supported", hint: "send Opus and VP8", pointer: pointer + "/sdp")
-        }
-        return PreparedStream(participants: request.participants, kind: request.kind, sdp: request.sdp, media: media, codec: codec.description)
-    }
-
-    static func insert(_ stream: PreparedStream, _ place: Int, _ endpoint: TapEndpoint, _ recording: RecordingID, _ db: Database) throws {
-        let format = String(decoding: try JSONEncoder().encode(stream.media.trackFormat(kind: stream.kind)), as: UTF8.self)
-        try StreamRecord(id: stream.id.rawValue, recording: recording.rawValue, position: place, track: stream.track.rawValue, kind: stream.kind.rawValue,
-                         sdp: stream.sdp, codec: stream.codec, format: format, address: endpoint.address, rtpPort: Int(endpoint.rtpPort),
-                         rtcpPort: Int(endpoint.rtcpPort)).insert(db)
-        for participant in Set(stream.participants) {
-            try db.execute(sql: "INSERT INTO stream_participant (stream, participant) VALUES (?, ?)", arguments: [stream.id.rawValue, participant.rawValue])
-        }
-    }
-
     func tapStreams(_ recording: RecordingID, _ streams: [PreparedStream]) async throws -> [TapStream] {
         var result: [TapStream] = []
         for stream in streams {
-            result.append(TapStream(id: stream.id, identity: TrackLogIdentity(recording: recording, track: stream.track, kind: stream.kind), media: stream.media,
+            result.append(TapStream(id: stream.id, identity: TrackLogIdentity(recording: recording, track: stream.track, kind: stream.kind), media: stream.media, keys: stream.keys,
                                     logDirectory: configuration.trackFolder(recording.rawValue, stream.track.rawValue).path,
                                     key: try await keys.key(KeyStore.track(stream.track))))
         }

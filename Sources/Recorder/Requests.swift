@@ -57,7 +57,9 @@ public struct StreamRequest: Codable, Sendable {
     /// Whose media it is. A mixed source names several and needs everybody's consent.
     public var participants: [ParticipantID]
     public var kind: MediaKind
-    /// One m-line (RFC 8866); its port is replaced by the one in the answer.
+    /// One m-line (RFC 8866), or for a picture several of the same type: simulcast layers of it, each at a port of its own, with the same
+    /// payload types and header extensions. Their ports are replaced by those in the answer. `a=crypto` (RFC 4568) announces SRTP; its key
+    /// is kept sealed and never given out.
     public var sdp: String
 
     public init(participants: [ParticipantID], kind: MediaKind, sdp: String) {

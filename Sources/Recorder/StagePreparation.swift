@@ -188,7 +188,7 @@ extension StageWorker {
 
     private static func enter(track result: StageResult, _ payload: StagePayload, _ db: Database) throws -> Bool {
         guard let summary = result.track, let output = result.outputs.first, let track = payload.job.track else { return false }
-        let isWhole = summary.verdict.lost == 0 && summary.verdict.droppedUnits == 0 && summary.verdict.outliers == 0
+        let isWhole = summary.verdict.isWhole
         try db.execute(sql: "UPDATE stream SET summary = ?, verdict = ?, file = ?, bytes = ?, sha256 = ? WHERE track = ? AND verdict IS NOT 'erased'", arguments: [
             String(decoding: try JSONEncoder().encode(summary), as: UTF8.self), isWhole ? "complete" : "defects", "artifacts/\(track).sealed", output.bytes,
             output.ciphertextSHA256, track.rawValue,

@@ -62,37 +62,57 @@ public struct StreamView: Codable, Sendable {
     public var codec: String
     /// Where to send; nil once stopped.
     public var endpoint: EndpointView?
+    /// Where several m-lines are layers of one picture: where to send each of them, in their order. The first is `endpoint`.
+    public var layers: [EndpointView]?
+    /// Codecs that were announced and cannot be read, by name; the others are recorded.
+    public var unsupported: [String]?
     /// Whether media passes the gate at this moment: this is what "being recorded" means.
     public var recording: Bool
     public var packets: Int
     public var droppedByGate: Int
     public var strangers: Int
     public var malformed: Int
+    /// SRTP packets that came before, and packets that did not authenticate.
+    public var replayed: Int
+    public var notAuthentic: Int
     public var kernelDrops: Int
     public var lastPacketAt: Double?
+    /// How it comes in just now; nil once stopped.
+    public var health: HealthView?
     /// After processing: complete, or what is missing.
     public var verdict: VerdictView?
+}
+
+public struct HealthView: Codable, Sendable {
+    public enum State: String, Codable, Sendable, CaseIterable {
+        /// The gate is closed, or nothing came since it was opened.
+        case waiting
+        case good
+        /// More than 5 % of the last three seconds did not come.
+        case lossy
+        /// Nothing came for three seconds.
+        case silent
+        /// For three seconds no key frame came that was needed: the picture cannot be shown.
+        case noKeyFrame = "no-key-frame"
+        /// SRTP packets come and do not authenticate.
+        case undecryptable
+    }
+    public var state: State
+    /// Of the last three seconds.
+    public var lossPercent: Double
+    /// In bits a second, headers included.
+    public var bitrate: Int
+    public var packetsPerSecond: Double
+    /// Seconds since the last key frame began; nil for sound.
+    public var keyFrameAge: Double?
+    /// What to do, where there is something to do.
+    public var hint: String?
 }
 
 public struct EndpointView: Codable, Sendable {
     public var address: String
     public var rtpPort: Int
     public var rtcpPort: Int
-}
-
-public struct VerdictView: Codable, Sendable {
-    /// `complete`, `defects`, `empty`, `unsupported`.
-    public var summary: String
-    public var packets: Int
-    public var lost: Int
-    public var duplicates: Int
-    public var startWall: Double?
-    public var endWall: Double?
-    /// How RTP time was related to wall time, and its scatter.
-    public var clock: String?
-    public var driftPpm: Double?
-    public var longestKeyFrameGapMs: Double?
-    public var details: [String]
 }
 
 public struct StageProgressView: Codable, Sendable {

@@ -29,7 +29,33 @@ public struct WrappedKey: Hashable, Codable, Sendable {
     }
 }
 
+/// A few bytes sealed under a key, bound to what they are for.
+public struct SealedSecret: Hashable, Sendable {
+    /// Nonce (12), ciphertext, tag (16): AES-256-GCM with a random nonce.
+    public let bytes: Data
+
+    public init(bytes: Data) { self.bytes = bytes }
+
+    public init(_ secret: Data, under key: DataKey, id: String) {
+        do {
+            guard let combined = try AES.GCM.seal(secret, using: key.sealing, authenticating: Data(id.utf8)).combined else { preconditionFailure("a 12-byte nonce always combines") }
+            bytes = combined
+        } catch {
+            preconditionFailure("sealing cannot fail with a 32-byte key: \(error)")
+        }
+    }
+
+    /// Throws `.wrongKeyOrContext` for another key, another id or damaged bytes.
+    public func opened(under key: DataKey, id: String) throws(SealedFileError) -> Data {
+        // As with a wrapped key: that it does not authenticate is all there is to say.
+        guard let box = try? AES.GCM.SealedBox(combined: bytes), let plain = try? AES.GCM.open(box, using: key.sealing, authenticating: Data(id.utf8))
+        else { throw .wrongKeyOrContext }
+        return plain
+    }
+}
+
 extension DataKey {
+    fileprivate var sealing: SymmetricKey { derived(label: "mitschnitt/secret").symmetric }
     fileprivate var wrapping: SymmetricKey { derived(label: "mitschnitt/wrap").symmetric }
 }
 

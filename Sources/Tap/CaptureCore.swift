@@ -1,12 +1,16 @@
+import Depacketize
+import Glibc
 import Media
 import PacketLog
 import RTP
+import SRTP
 
 /// The deciding half of a capture, live or imported: which stream, may it be kept, and the queue of what may.
 ///
 /// Pure: datagrams and times go in, accepted records pile up in ``takePending()``. A gate is closed until it is opened; what comes before,
 /// or from strangers, or fits no stream, is counted by its header and touched no further. What had arrived before an opening and is read
-/// after it counts as before: see ``setGate(_:stream:at:arrivedFrom:)``.
+/// after it counts as before: see ``setGate(_:stream:at:arrivedFrom:)``. Protected packets (SRTP) are opened in memory before the gate
+/// decides, so that rollover counters and replay windows go on while it is closed; what does not pass is overwritten.
 public struct CaptureCore: Sendable {
     /// Accepted bytes that may wait for the writer; beyond it packets are dropped and counted.
     public static let pendingBytesMax = 64 << 20
@@ -26,15 +30,41 @@ public struct CaptureCore: Sendable {
     private var isPaused = false
     private let allowed: Set<IPAddress>
     private var pending: [UInt8] = []
+    /// The m-lines' codecs by payload type, and their ports, of each stream.
+    private let codecs: [[UInt8: Codec]]
+    private let ports: [[(rtp: UInt16, rtcp: UInt16)]]
+    /// What removes the protection of each stream's m-lines, and the ports where any packet is protected.
+    private let receivers: [[SRTPReceiver?]]
+    private let protectedPorts: Set<UInt16>
+    /// Room for a protected packet's plain form; empty while nothing is opened.
+    private var scratch: [UInt8] = []
+    private var health: [StreamHealth]
+    /// Streams that the disk does not take at the moment.
+    private var losesToStorage: Set<Int> = []
     public private(set) var statistics: [StreamStatistics]
     /// Datagrams that fitted no stream at all.
     public private(set) var unknown = 0
 
-    /// `allowed` empty: anybody may send.
-    public init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)], allowed: [IPAddress]) {
+    /// `streams` are as they will be counted; `ports` has the RTP and RTCP port of each of their m-lines. `allowed` empty: anybody may send.
+    public init(streams: [TapStream], ports: [[(rtp: UInt16, rtcp: UInt16)]], allowed: [IPAddress]) {
+        self.init(media: streams.map(\.media), receivers: streams.map(\.receivers), isVideo: streams.map { $0.identity.kind != .audio }, ports: ports, allowed: allowed)
+    }
+
+    /// Streams with one m-line each, in the clear.
+    init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)], allowed: [IPAddress]) {
+        self.init(media: media.map { [$0] }, receivers: media.map { _ in [nil] }, isVideo: media.map { $0.type != "audio" }, ports: ports.map { [$0] }, allowed: allowed)
+    }
+
+    private init(media: [[MediaDescription]], receivers: [[SRTPReceiver?]], isVideo: [Bool], ports: [[(rtp: UInt16, rtcp: UInt16)]], allowed: [IPAddress]) {
         demultiplexer = StreamDemultiplexer(media: media, ports: ports)
         gates = Array(repeating: Gate(), count: media.count)
         statistics = Array(repeating: StreamStatistics(), count: media.count)
+        health = isVideo.map(StreamHealth.init)
+        codecs = media.map { $0.reduce(into: [:]) { $0.merge($1.codecs) { first, _ in first } } }
+        self.ports = ports
+        self.receivers = receivers
+        protectedPorts = Set(zip(ports, receivers).flatMap { zip($0, $1).flatMap { $1 == nil ? [] : [$0.rtp, $0.rtcp] } })
+        if !protectedPorts.isEmpty { scratch = Array(repeating: 0, count: TrackLogWriter.datagramBytesMax) }
         self.allowed = Set(allowed)
     }
 
@@ -60,8 +90,8 @@ public struct CaptureCore: Sendable {
             return nil
         }
         switch DatagramClass(bytes) {
-        case .rtp: return receiveRTP(bytes, port, arrival)
-        case .rtcp: return receiveRTCP(bytes, port, arrival)
+        case .rtp: return protectedPorts.contains(port) ? open(bytes, isControl: false, port, arrival) : receiveRTP(bytes, port, arrival)
+        case .rtcp: return protectedPorts.contains(port) ? open(bytes, isControl: true, port, arrival) : receiveRTCP(bytes, port, arrival)
         case .other:
             count(port) { $0.malformed += 1 }
             return nil
@@ -74,6 +104,10 @@ public struct CaptureCore: Sendable {
             count(port) { $0.malformed += 1 }
             return nil
         }
+        return keepRTP(header, bytes, stream, port, arrival)
+    }
+
+    private mutating func keepRTP(_ header: RTPHeader, _ bytes: UnsafeRawBufferPointer, _ stream: Int, _ port: UInt16, _ arrival: WallTime) -> Int? {
         guard passes(stream, gates[stream].rtpFrom, arrival) else {
             statistics[stream].droppedByGate += 1
             return nil
@@ -88,7 +122,19 @@ public struct CaptureCore: Sendable {
         if statistics[stream].ssrcs.last != header.ssrc.rawValue, statistics[stream].ssrcs.count < 64, !statistics[stream].ssrcs.contains(header.ssrc.rawValue) {
             statistics[stream].ssrcs.append(header.ssrc.rawValue)
         }
+        health[stream].take(facts(header, bytes, stream, port, arrival))
         return stream
+    }
+
+    private func facts(_ header: RTPHeader, _ bytes: UnsafeRawBufferPointer, _ stream: Int, _ port: UInt16, _ arrival: WallTime) -> PacketFacts {
+        let layer = ports[stream].firstIndex { $0.rtp == port } ?? 0
+        var facts = PacketFacts(ssrc: header.ssrc, layer: layer, sequence: header.sequenceNumber, bytes: bytes.count, arrival: arrival)
+        guard let codec = codecs[stream][header.payloadType] else { return facts }
+        let payload = UnsafeRawBufferPointer(rebasing: bytes[header.payload])
+        facts.isRepair = codec.isRepair
+        if codec.name == "rtx", payload.count >= 2 { facts.repaired = UInt16(bigEndian: payload.loadUnaligned(as: UInt16.self)) }
+        if health[stream].isVideo, !codec.isAuxiliary { facts.beginsKeyFrame = VideoFormats.beginsKeyFrame(payload, codec: codec) }
+        return facts
     }
 
     private mutating func receiveRTCP(_ bytes: UnsafeRawBufferPointer, _ port: UInt16, _ arrival: WallTime) -> Int? {
@@ -97,14 +143,63 @@ public struct CaptureCore: Sendable {
             count(port) { $0.malformed += 1 }
             return nil
         }
-        let sender = SSRC(rawValue: UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
-        guard let stream = demultiplexer.stream(ofRTCP: sender, port: port) else {
+        guard let stream = demultiplexer.stream(ofRTCP: Self.sender(bytes), port: port) else {
             unknown += 1
             return nil
         }
+        return keepRTCP(bytes, stream, arrival)
+    }
+
+    private mutating func keepRTCP(_ bytes: UnsafeRawBufferPointer, _ stream: Int, _ arrival: WallTime) -> Int? {
         // Reports can name a person (SDES): they pass the same gate.
-        guard passes(stream, gates[stream].rtcpFrom, arrival), enqueue(stream, 2, arrival, bytes) else { return nil }
-        return stream
+        passes(stream, gates[stream].rtcpFrom, arrival) && enqueue(stream, 2, arrival, bytes) ? stream : nil
+    }
+
+    private static func sender(_ bytes: UnsafeRawBufferPointer) -> SSRC { SSRC(rawValue: UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))) }
+
+    /// A packet at a port where some are protected: whose it is stands in the clear (RFC 3711 sections 3.1 and 3.4).
+    private mutating func open(_ bytes: UnsafeRawBufferPointer, isControl: Bool, _ port: UInt16, _ arrival: WallTime) -> Int? {
+        var room: [UInt8] = []
+        swap(&room, &scratch)
+        defer { swap(&room, &scratch) }
+        return room.withUnsafeMutableBytes { room in
+            let plain = UnsafeMutableRawBufferPointer(rebasing: room[..<bytes.count])
+            defer { if let base = plain.baseAddress { explicit_bzero(base, plain.count) } }
+            let stream: Int?
+            if isControl {
+                stream = bytes.count >= 8 ? demultiplexer.stream(ofRTCP: Self.sender(bytes), port: port) : nil
+            } else {
+                plain.copyMemory(from: bytes)
+                // How long the padding is stands in the encrypted part.
+                plain[0] &= ~0x20
+                stream = (try? RTPHeader(UnsafeRawBufferPointer(plain))).flatMap { demultiplexer.stream(ofRTP: $0, in: UnsafeRawBufferPointer(plain), port: port) }
+            }
+            guard let stream else {
+                if isControl { unknown += 1 } else { count(port) { $0.malformed += 1 } }
+                return nil
+            }
+            guard let receiver = receivers[stream][ports[stream].firstIndex { $0.rtp == port || isControl && $0.rtcp == port } ?? 0] else {
+                return isControl ? receiveRTCP(bytes, port, arrival) : receiveRTP(bytes, port, arrival)
+            }
+            return take(receiver.unprotect(bytes, isControl: isControl, into: plain), UnsafeRawBufferPointer(plain), isControl, stream, port, arrival)
+        }
+    }
+
+    private mutating func take(_ outcome: SRTPReceiver.Outcome, _ plain: UnsafeRawBufferPointer, _ isControl: Bool, _ stream: Int, _ port: UInt16, _ arrival: WallTime) -> Int? {
+        switch outcome {
+        case .plain(let length):
+            let packet = UnsafeRawBufferPointer(rebasing: plain[..<length])
+            health[stream].authenticated(true, at: arrival)
+            if isControl, packet.count >= 8, (try? RTCPPacket.parse(packet)) != nil { return keepRTCP(packet, stream, arrival) }
+            if !isControl, let header = try? RTPHeader(packet) { return keepRTP(header, packet, stream, port, arrival) }
+            statistics[stream].malformed += 1
+        case .replayed: statistics[stream].replayed += 1
+        case .notAuthentic:
+            statistics[stream].notAuthentic += 1
+            health[stream].authenticated(false, at: arrival)
+        case .malformed: statistics[stream].malformed += 1
+        }
+        return nil
     }
 
     private func passes(_ stream: Int, _ from: WallTime?, _ arrival: WallTime) -> Bool {
@@ -125,6 +220,7 @@ public struct CaptureCore: Sendable {
         guard gates[stream].isOpen != isOpen else { return false }
         gates[stream] = Gate(isOpen: isOpen, rtpFrom: arrivedFrom, rtcpFrom: arrivedFrom)
         mark(isOpen ? .gateOpened : .gateClosed, stream, time)
+        if isOpen, !isPaused { health[stream].opened(at: arrivedFrom ?? time) } else { health[stream].closed() }
         return true
     }
 
@@ -137,6 +233,7 @@ public struct CaptureCore: Sendable {
         for stream in gates.indices where gates[stream].isOpen {
             gates[stream] = Gate(isOpen: true, rtpFrom: arrivedFrom, rtcpFrom: arrivedFrom)
             mark(paused ? .paused : .resumed, stream, time)
+            if paused { health[stream].closed() } else { health[stream].opened(at: arrivedFrom ?? time) }
         }
     }
 
@@ -150,6 +247,7 @@ public struct CaptureCore: Sendable {
     public mutating func end(at time: WallTime) {
         for stream in gates.indices where gates[stream].isOpen { mark(.streamEnded, stream, time) }
         gates = gates.map { _ in Gate() }
+        for stream in health.indices { health[stream].closed() }
     }
 
     private mutating func mark(_ mark: TrackRecord.Mark, _ stream: Int, _ time: WallTime) {
@@ -182,12 +280,31 @@ public struct CaptureCore: Sendable {
         swap(&pending, &queue)
     }
 
-    mutating func note(kernelDrops: Int, receiveBufferBytes: Int, port: UInt16) {
+    // MARK: How it goes
+
+    /// How each stream comes in at `now`, on the clock of the arrivals.
+    public mutating func report(at now: WallTime) -> [StreamHealth.Report] { health.indices.map { health[$0].report(at: now) } }
+
+    /// The key frames to ask for now, by stream; they then count as asked for.
+    mutating func dueRequests(at now: WallTime) -> [(stream: Int, request: StreamHealth.Request)] {
+        health.indices.flatMap { stream in health[stream].dueRequests(at: now).map { (stream, $0) } }
+    }
+
+    mutating func needKeyFrame(_ stream: Int, at now: WallTime, isLoss: Bool) { health[stream].needKeyFrame(at: now, isLoss: isLoss) }
+
+    mutating func note(kernelDrops: Int, receiveBufferBytes: Int, port: UInt16, at now: WallTime) {
         for stream in demultiplexer.streams(atPort: port) {
+            // Which of them were key frames' packets nobody knows.
+            if kernelDrops > statistics[stream].kernelDrops { health[stream].needKeyFrame(at: now, isLoss: true) }
             statistics[stream].kernelDrops = max(statistics[stream].kernelDrops, kernelDrops)
             statistics[stream].receiveBufferBytes = receiveBufferBytes
         }
     }
 
-    mutating func note(lostToStorage: Int, stream: Int) { statistics[stream].lostToStorage = lostToStorage }
+    /// `isOver`: the disk takes packets again.
+    mutating func note(lostToStorage: Int, isOver: Bool, stream: Int, at now: WallTime) {
+        if lostToStorage > statistics[stream].lostToStorage { losesToStorage.insert(stream) }
+        statistics[stream].lostToStorage = lostToStorage
+        if isOver, losesToStorage.remove(stream) != nil { health[stream].needKeyFrame(at: now, isLoss: true) }
+    }
 }

@@ -37,8 +37,8 @@ public struct TapOptions: Sendable {
     public var receiveBufferBytes = 8 << 20
     /// Addresses that may send; empty: any.
     public var allowedSources: [String] = []
-    /// Ports that streams had before a restart.
-    public var fixedPorts: [StreamID: TapEndpoint] = [:]
+    /// Ports that streams' m-lines had before a restart.
+    public var fixedPorts: [StreamID: [TapEndpoint]] = [:]
     public init() {}
 }
 
@@ -50,15 +50,14 @@ public struct TapOptions: Sendable {
 ///
 /// Proof of Sendable: all mutable state lies in the two mutexes; the sockets are closed only after both threads have ended.
 public final class CaptureSession: Sendable {
-    private struct Socket: Sendable {
+    struct Socket: Sendable {
         var descriptor: Int32
         var port: UInt16
     }
 
     private struct Shared: Sendable {
         var core: CaptureCore
-        var waysBack: [WayBack]
-        var requests: [KeyFrameRequests]
+        var waysBack: [WaysBack]
         var storageError: String?
     }
 
@@ -69,7 +68,10 @@ public final class CaptureSession: Sendable {
     /// Age of the last sync at which a round syncs again: with the pause above, at least once a second.
     static let syncAfterMs: Int64 = 700
 
-    public let endpoints: [TapEndpoint]
+    /// Where each stream is to be sent: its first m-line.
+    public var endpoints: [TapEndpoint] { layers.map { $0[0] } }
+    /// The same for all m-lines of each stream.
+    public let layers: [[TapEndpoint]]
     private let streams: [TapStream]
     private let sendersAreAnnounced: Bool
     private let sockets: [Socket]
@@ -89,33 +91,37 @@ public final class CaptureSession: Sendable {
             guard let address = IPAddress(source) else { throw TapError(what: "'\(source)' is no IP address", hint: "numeric, such as 192.0.2.7") }
             allowed.append(address)
         }
-        // Streams whose SDPs name the same port share one, and are told apart by SSRC, MID or payload type.
+        // M-lines whose SDPs name the same port share one, and are told apart by SSRC, MID or payload type.
         var pairs: [UInt16: (rtp: UInt16, rtcp: UInt16)] = [:]
-        var ports: [(rtp: UInt16, rtcp: UInt16)] = []
+        var ports: [[(rtp: UInt16, rtcp: UInt16)]] = []
         for stream in streams {
-            // Port 0 names none: each such stream has its own.
-            if stream.media.port != 0, let pair = pairs[stream.media.port] {
-                ports.append(pair)
-                continue
+            var own: [(rtp: UInt16, rtcp: UInt16)] = []
+            let before = options.fixedPorts[stream.id] ?? []
+            for (layer, media) in stream.media.enumerated() {
+                // Port 0 names none: each such m-line has its own.
+                if media.port != 0, let pair = pairs[media.port] {
+                    own.append(pair)
+                    continue
+                }
+                do throws(TapError) {
+                    let pair = if layer < before.count { try Self.bind(again: before[layer], options) } else { try Self.bind(muxed: media.isRTCPMuxed, options) }
+                    sockets += pair
+                    own.append((pair[0].port, pair[pair.count - 1].port))
+                    if media.port != 0 { pairs[media.port] = own[own.count - 1] }
+                } catch {
+                    undo()
+                    throw error
+                }
             }
-            do throws(TapError) {
-                let pair = if let before = options.fixedPorts[stream.id] { try Self.bind(again: before, options) } else { try Self.bind(muxed: stream.media.isRTCPMuxed, options) }
-                sockets += pair
-                ports.append((pair[0].port, pair[pair.count - 1].port))
-                if stream.media.port != 0 { pairs[stream.media.port] = ports[ports.count - 1] }
-            } catch {
-                undo()
-                throw error
-            }
+            ports.append(own)
         }
         self.streams = streams
         sendersAreAnnounced = !allowed.isEmpty
         self.sockets = sockets
-        endpoints = ports.map { TapEndpoint(address: options.address, rtpPort: $0.rtp, rtcpPort: $0.rtcp) }
-        var core = CaptureCore(media: streams.map(\.media), ports: ports, allowed: allowed)
-        for socket in sockets { core.note(kernelDrops: 0, receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port) }
-        shared = Mutex(Shared(core: core, waysBack: Array(repeating: WayBack(), count: streams.count),
-                              requests: Array(repeating: KeyFrameRequests(), count: streams.count)))
+        layers = ports.map { $0.map { TapEndpoint(address: options.address, rtpPort: $0.rtp, rtcpPort: $0.rtcp) } }
+        var core = CaptureCore(streams: streams, ports: ports, allowed: allowed)
+        for socket in sockets { core.note(kernelDrops: 0, receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port, at: Self.now()) }
+        shared = Mutex(Shared(core: core, waysBack: Array(repeating: WaysBack(), count: streams.count)))
         guard let batch = clinux_batch_make() else {
             undo()
             throw TapError(what: "no memory for the receive buffers", hint: "stop other programs, or add memory")
@@ -140,48 +146,6 @@ public final class CaptureSession: Sendable {
         thread.start()
     }
 
-    private static func bind(again endpoint: TapEndpoint, _ options: TapOptions) throws(TapError) -> [Socket] {
-        var sockets: [Socket] = []
-        for port in endpoint.rtpPort == endpoint.rtcpPort ? [endpoint.rtpPort] : [endpoint.rtpPort, endpoint.rtcpPort] {
-            let descriptor = clinux_udp_bind(endpoint.address, port, Int32(clamping: options.receiveBufferBytes))
-            guard descriptor >= 0 else {
-                let why = String(cString: strerror(errno))
-                for socket in sockets { close(socket.descriptor) }
-                throw TapError(what: "UDP port \(port) at \(endpoint.address) cannot be used again: \(why)", hint: "free it and restart, or stop the recording")
-            }
-            sockets.append(Socket(descriptor: descriptor, port: port))
-        }
-        return sockets
-    }
-
-    /// An even RTP port and the next one for RTCP (RFC 3550 section 11), or one for both.
-    private static func bind(muxed: Bool, _ options: TapOptions) throws(TapError) -> [Socket] {
-        let bytes = Int32(clamping: options.receiveBufferBytes)
-        var lastError: Int32 = 0
-        // A range is tried to its end; any free port, until one is even.
-        let first = options.ports.map { Int($0.lowerBound) + Int($0.lowerBound) % 2 } ?? 0
-        let last = options.ports.map { Int($0.upperBound) - (muxed ? 0 : 1) } ?? 1_000
-        for candidate in stride(from: first, through: last, by: 2) {
-            let wanted = options.ports == nil ? 0 : UInt16(candidate)
-            let rtp = clinux_udp_bind(options.address, wanted, bytes)
-            guard rtp >= 0 else {
-                lastError = errno
-                if options.ports == nil { break }
-                continue
-            }
-            let port = clinux_bound_port(rtp)
-            if muxed { return [Socket(descriptor: rtp, port: port)] }
-            if port % 2 == 0 {
-                let rtcp = clinux_udp_bind(options.address, port + 1, bytes)
-                if rtcp >= 0 { return [Socket(descriptor: rtp, port: port), Socket(descriptor: rtcp, port: port + 1)] }
-                lastError = errno
-            }
-            close(rtp)
-        }
-        throw TapError(what: "no free pair of UDP ports at \(options.address): \(String(cString: strerror(lastError)))",
-                       hint: options.ports.map { "widen the port range \($0.lowerBound)-\($0.upperBound)" } ?? "check the address")
-    }
-
     /// The clock that the kernel stamps datagrams with.
     private static func now() -> WallTime {
         var time = timespec()
@@ -197,7 +161,6 @@ public final class CaptureSession: Sendable {
         shared.withLock { shared in
             guard shared.core.setGate(isOpen, stream: place, at: time, arrivedFrom: Self.now()), isOpen else { return }
             openings.wrappingAdd(1, ordering: .releasing)
-            if streams[place].identity.kind != .audio { shared.requests[place].begin() }
         }
     }
 
@@ -209,21 +172,20 @@ public final class CaptureSession: Sendable {
     public func setPaused(_ paused: Bool, at time: WallTime) {
         shared.withLock { shared in
             shared.core.setPaused(paused, at: time, arrivedFrom: Self.now())
-            guard !paused else { return }
-            openings.wrappingAdd(1, ordering: .releasing)
-            for place in streams.indices where streams[place].identity.kind != .audio && shared.core.isOpen(place) { shared.requests[place].begin() }
+            if !paused { openings.wrappingAdd(1, ordering: .releasing) }
         }
     }
 
     /// Asks a video's sender for a key frame, at most twice a second; nothing happens while its gate is closed.
     public func requestKeyFrame(_ stream: StreamID) {
-        guard let place = streams.firstIndex(where: { $0.id == stream }), streams[place].identity.kind != .audio else { return }
-        shared.withLock { shared in if shared.core.isOpen(place) { shared.requests[place].begin() } }
+        guard let place = streams.firstIndex(where: { $0.id == stream }) else { return }
+        shared.withLock { shared in if shared.core.isOpen(place) { shared.core.needKeyFrame(place, at: Self.now(), isLoss: false) } }
     }
 
     public struct Snapshot: Sendable {
         public var streams: [StreamID: StreamStatistics]
         public var open: Set<StreamID>
+        public var health: [StreamID: StreamHealth.Report]
         /// Datagrams that belonged to no stream.
         public var unknown = 0
         /// Why packets cannot be written at the moment, if so.
@@ -233,7 +195,8 @@ public final class CaptureSession: Sendable {
     public var snapshot: Snapshot {
         shared.withLock { shared in
             Snapshot(streams: Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), shared.core.statistics)),
-                     open: Set(streams.indices.filter { shared.core.isOpen($0) }.map { streams[$0].id }), unknown: shared.core.unknown,
+                     open: Set(streams.indices.filter { shared.core.isOpen($0) }.map { streams[$0].id }),
+                     health: Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), shared.core.report(at: Self.now()))), unknown: shared.core.unknown,
                      storageError: shared.storageError)
         }
     }
@@ -290,34 +253,32 @@ public final class CaptureSession: Sendable {
         var ip = IPAddress(bytes: [])
         guard ip.take(&datagram.source) else { return }
         if datagram.kernel_drops > 0 {
-            shared.core.note(kernelDrops: Int(datagram.kernel_drops), receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port)
+            shared.core.note(kernelDrops: Int(datagram.kernel_drops), receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port, at: WallTime(nanoseconds: datagram.arrival))
         }
         let bytes = UnsafeRawBufferPointer(start: datagram.bytes, count: datagram.length)
         let arrival = WallTime(nanoseconds: datagram.arrival)
         let kept = shared.core.receive(bytes, port: socket.port, source: ip, arrival: arrival, isTruncated: datagram.is_truncated != 0)
         // Senders open the way back early, so that it is learned from what the gate drops as well.
         guard let stream = kept ?? shared.core.stream(atControlPort: socket.port), streams[stream].identity.kind != .audio, shared.core.isAllowed(ip) else { return }
-        let peer = WayBack.Peer(address: datagram.source, length: datagram.source_length, ip: ip)
-        guard kept != nil, DatagramClass(bytes) == .rtp else { return shared.waysBack[stream].learn(control: peer) }
+        let peer = WaysBack.Peer(address: datagram.source, length: datagram.source_length, ip: ip)
+        guard kept != nil, DatagramClass(bytes) == .rtp else {
+            let port = layers[stream].first { $0.rtpPort == socket.port || $0.rtcpPort == socket.port }?.rtcpPort ?? socket.port
+            return shared.waysBack[stream].learn(control: peer, port: port)
+        }
         shared.waysBack[stream].learn(media: peer, ssrc: SSRC(rawValue: UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt32.self))))
-        // A second look at the header only while a key frame is waited for; it parsed a moment ago.
-        guard shared.requests[stream].isWaiting, let header = try? RTPHeader(bytes), streams[stream].media.codecs[header.payloadType]?.name == Codec.vp8.name else { return }
-        if KeyFrameSight.isVP8KeyFrameStart(UnsafeRawBufferPointer(rebasing: bytes[header.payload])) { shared.requests[stream].satisfy() }
     }
 
     private func requestKeyFrames() {
         let now = Self.now()
-        let due: [(target: WayBack.Peer, about: SSRC, port: UInt16)] = shared.withLock { shared in
-            streams.indices.compactMap { place in
-                guard shared.requests[place].isWaiting, shared.core.isOpen(place),
-                      let target = shared.waysBack[place].target(isMuxed: endpoints[place].rtpPort == endpoints[place].rtcpPort, sendersAreAnnounced: sendersAreAnnounced),
-                      shared.requests[place].isDue(at: now) else { return nil }
-                return (target, shared.waysBack[place].ssrc, endpoints[place].rtcpPort)
+        let due: [(target: WaysBack.Peer, port: UInt16, packet: [UInt8])] = shared.withLock { shared in
+            shared.core.dueRequests(at: now).compactMap { stream, request in
+                let own = layers[stream][request.layer]
+                let target = shared.waysBack[stream].target(request.ssrc, rtcpPort: own.rtcpPort, isMuxed: own.rtpPort == own.rtcpPort, sendersAreAnnounced: sendersAreAnnounced)
+                return target.map { ($0, own.rtcpPort, request.kind.packet(from: SSRC(rawValue: 1), about: request.ssrc)) }
             }
         }
-        for (target, ssrc, port) in due {
+        for (target, port, packet) in due {
             guard let socket = sockets.first(where: { $0.port == port }) else { continue }
-            let packet = RTCPPacket.pictureLossIndication(from: SSRC(rawValue: 1), about: ssrc)
             var address = target.address
             let sent = withUnsafePointer(to: &address) { pointer in
                 pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { sendto(socket.descriptor, packet, packet.count, Int32(MSG_DONTWAIT), $0, target.length) }
@@ -351,7 +312,7 @@ public final class CaptureSession: Sendable {
             if isLast { writers.close() }
             let (lost, failure) = (writers.lostToStorage, writers.storageError)
             shared.withLock { shared in
-                for (place, count) in lost.enumerated() { shared.core.note(lostToStorage: count, stream: place) }
+                for (place, count) in lost.enumerated() { shared.core.note(lostToStorage: count, isOver: failure == nil, stream: place, at: now) }
                 shared.storageError = failure
             }
             if isLast { return }

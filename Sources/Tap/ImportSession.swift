@@ -11,7 +11,7 @@ public final class ImportSession {
 
     /// Destination ports are those of the SDPs (`a=rtcp`, else the next port).
     public init(streams: [TapStream]) throws(SealedFileError) {
-        core = CaptureCore(media: streams.map(\.media), ports: streams.map { ($0.media.port, $0.media.effectiveRTCPPort) }, allowed: [])
+        core = CaptureCore(streams: streams, ports: streams.map { $0.media.map { ($0.port, $0.effectiveRTCPPort) } }, allowed: [])
         writers = try TrackWriters(streams)
         count = streams.count
     }

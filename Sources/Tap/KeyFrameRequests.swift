@@ -1,54 +1,59 @@
 import Media
 import RTP
 
-/// When to ask a video's sender for a key frame (RFC 4585 section 6.3.1). Pure.
+/// When and how to ask a video's sender for a key frame. Pure.
 ///
-/// At once when its gate opens, again 1, 2, 4 and 4 seconds after the one before, until a key frame came; never two within half a second,
-/// however often the gate moves.
+/// Again 1, 2, 4 and 4 seconds after the request before, until a key frame came. The first two are picture loss indications (RFC 4585 section
+/// 6.3.1), then full intra requests alternate with them (RFC 5104 section 4.3.1), for senders that know only those. Never two within half a
+/// second, however often the gate moves, nor within two seconds because of losses: each costs the sender's line a whole picture.
 struct KeyFrameRequests: Sendable {
+    enum Kind: Hashable, Sendable {
+        case pictureLoss
+        /// With its command number, another one each time.
+        case fullIntra(UInt8)
+
+        /// The packet: an empty receiver report and the request.
+        func packet(from sender: SSRC, about media: SSRC) -> [UInt8] {
+            func word(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value.bigEndian, Array.init) }
+            switch self {
+            case .pictureLoss: return RTCPPacket.pictureLossIndication(from: sender, about: media)
+            case .fullIntra(let number):
+                return [0x80, 201, 0, 1] + word(sender.rawValue) + [0x84, 206, 0, 4] + word(sender.rawValue) + word(0) + word(media.rawValue) + [number, 0, 0, 0]
+            }
+        }
+    }
+
     /// From each request to the next.
     private static let waits: [Nanoseconds] = [.seconds(1), .seconds(2), .seconds(4), .seconds(4)]
     static let requestsMax = waits.count + 1
     private static let apart = Nanoseconds.milliseconds(500)
+    private static let apartAfterLoss = Nanoseconds.seconds(2)
 
     private var sent: Int?
     private var last: WallTime?
+    private var firstWait = Self.apart
+    private var commands: UInt8 = 0
 
-    /// Whether a key frame is being waited for.
+    /// Whether a key frame is being asked for.
     var isWaiting: Bool { sent != nil }
 
-    mutating func begin() { sent = 0 }
+    mutating func begin() { (sent, firstWait) = (0, Self.apart) }
+
+    /// As ``begin()``, unless one is being asked for anyway.
+    mutating func beginAfterLoss() { if sent == nil { (sent, firstWait) = (0, Self.apartAfterLoss) } }
 
     /// A key frame came.
     mutating func satisfy() { sent = nil }
 
-    /// Whether a request is to be sent now; it then counts as sent. A clock that was set back asks at once.
-    mutating func isDue(at now: WallTime) -> Bool {
-        guard let count = sent else { return false }
-        let wait = count == 0 ? Self.apart : Self.waits[count - 1]
-        if let last, last <= now, now - last < wait { return false }
+    /// The request to be sent now, if one is due; it then counts as sent. A clock that was set back asks at once.
+    mutating func due(at now: WallTime) -> Kind? {
+        guard let count = sent else { return nil }
+        let wait = count == 0 ? firstWait : Self.waits[count - 1]
+        if let last, last <= now, now - last < wait { return nil }
         last = now
         sent = count + 1 < Self.requestsMax ? count + 1 : nil
-        return true
-    }
-}
-
-/// Tells whether a packet begins a VP8 key frame, by its first bytes (RFC 7741 sections 4.2 and 4.3): enough to stop asking for one.
-enum KeyFrameSight {
-    static func isVP8KeyFrameStart(_ payload: UnsafeRawBufferPointer) -> Bool {
-        guard let first = payload.first, first & 0x10 != 0, first & 0x07 == 0 else { return false }
-        var at = 1
-        if first & 0x80 != 0 {
-            guard at < payload.count else { return false }
-            let flags = payload[at]
-            at += 1
-            if flags & 0x80 != 0 {
-                guard at < payload.count else { return false }
-                at += payload[at] & 0x80 != 0 ? 2 : 1
-            }
-            if flags & 0x40 != 0 { at += 1 }
-            if flags & 0x30 != 0 { at += 1 }
-        }
-        return at < payload.count && payload[at] & 0x01 == 0
+        guard count >= 2, count % 2 == 0 else { return .pictureLoss }
+        commands &+= 1
+        return .fullIntra(commands)
     }
 }

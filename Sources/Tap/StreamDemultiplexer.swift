@@ -1,3 +1,4 @@
+import Media
 import RTP
 
 /// Tells which stream a packet belongs to: by port, then MID, SSRC and payload type, as the SDPs allow.
@@ -6,6 +7,9 @@ import RTP
 /// share, in this order: a MID decides (RFC 8843 section 9.2), and one that names no stream, or contradicts an announced SSRC, leaves the
 /// packet to nobody; then announced SSRCs and those that a MID or payload type was seen with; then a payload type that one stream alone
 /// has, if that stream announced no SSRCs. What fits nowhere belongs to nobody: a wrong guess would keep what nobody consented to.
+///
+/// A stream may have several m-lines, layers of one picture each at a port of its own. Retransmissions (`rtx` in the m-line, their SSRCs in an
+/// FID group) and layers at one port (RIDs) are the stream's as well.
 public struct StreamDemultiplexer: Sendable {
     private struct Port: Sendable {
         var streams: [Int] = []
@@ -37,22 +41,33 @@ public struct StreamDemultiplexer: Sendable {
     private var ports: [Port] = []
     private var rtpPorts: [UInt16: Int] = [:]
     private var rtcpPorts: [UInt16: Int] = [:]
-    private let media: [MediaDescription]
     private let payloadTypes: [PayloadTypes]
+    /// Of each stream: the header extension ids for a MID, its m-lines' MIDs, and whether any of them names SSRCs.
+    private let midExtensions: [Set<UInt8>]
+    private let mids: [[String]]
+    private let announcesSources: [Bool]
 
-    /// `ports` gives each stream's RTP and RTCP port, in the order of `media`.
-    public init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)]) {
-        self.media = media
-        payloadTypes = media.map { PayloadTypes($0.codecs.keys) }
-        for (stream, port) in ports.enumerated() {
-            let place = rtpPorts[port.rtp] ?? self.ports.count
-            if place == self.ports.count { self.ports.append(Port()) }
-            rtpPorts[port.rtp] = place
-            rtcpPorts[port.rtcp] = place
-            self.ports[place].streams.append(stream)
-            for ssrc in media[stream].ssrcs { self.ports[place].announced[ssrc] = stream }
+    /// `media` has each stream's m-lines, `ports` their RTP and RTCP ports in the same order.
+    public init(media: [[MediaDescription]], ports: [[(rtp: UInt16, rtcp: UInt16)]]) {
+        payloadTypes = media.map { PayloadTypes($0.flatMap(\.codecs.keys)) }
+        midExtensions = media.map { Set($0.flatMap { $0.extensions.filter { $0.value == mediaIdentificationURI }.keys }) }
+        mids = media.map { $0.compactMap(\.mid) }
+        announcesSources = media.map { $0.contains { !$0.ssrcs.isEmpty } }
+        for (stream, own) in ports.enumerated() {
+            for (layer, port) in own.enumerated() {
+                let place = rtpPorts[port.rtp] ?? self.ports.count
+                if place == self.ports.count { self.ports.append(Port()) }
+                rtpPorts[port.rtp] = place
+                rtcpPorts[port.rtcp] = place
+                if !self.ports[place].streams.contains(stream) { self.ports[place].streams.append(stream) }
+                let repairs = media[stream][layer].trackFormat(kind: .video).repairs.keys.map { SSRC(rawValue: $0) }
+                for ssrc in media[stream][layer].ssrcs + (media[stream][layer].ssrcs.isEmpty ? [] : repairs) { self.ports[place].announced[ssrc] = stream }
+            }
         }
     }
+
+    /// Streams with one m-line each.
+    public init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)]) { self.init(media: media.map { [$0] }, ports: ports.map { [$0] }) }
 
     /// The streams at an RTP or RTCP port.
     public func streams(atPort port: UInt16) -> [Int] { place(port).map { ports[$0].streams } ?? [] }
@@ -104,12 +119,12 @@ public struct StreamDemultiplexer: Sendable {
         var named = Named.nothing
         header.forEachExtension(in: bytes) { id, range in
             var isStranger = false
-            for stream in ports[place].streams where media[stream].extensions[id] == mediaIdentificationURI {
-                guard let mid = media[stream].mid else {
+            for stream in ports[place].streams where midExtensions[stream].contains(id) {
+                guard !mids[stream].isEmpty else {
                     isStranger = false
                     break
                 }
-                if mid.utf8.elementsEqual(bytes[range]) {
+                if mids[stream].contains(where: { $0.utf8.elementsEqual(bytes[range]) }) {
                     named = .stream(stream)
                     return
                 }
@@ -126,6 +141,6 @@ public struct StreamDemultiplexer: Sendable {
             guard found == nil else { return nil }
             found = stream
         }
-        return found.flatMap { media[$0].ssrcs.isEmpty ? $0 : nil }
+        return found.flatMap { announcesSources[$0] ? nil : $0 }
     }
 }

@@ -50,7 +50,8 @@ extension StreamFinder {
         for (id, uri) in (announced?.extensions ?? [:]).sorted(by: { $0.key < $1.key }) { lines.append("a=extmap:\(id) \(uri)") }
         if let rtcp = announced?.rtcpPort { lines.append("a=rtcp:\(rtcp)") }
         if announced?.isRTCPMuxed == true { lines.append("a=rtcp-mux") }
-        for crypto in announced?.cryptos ?? [] { lines.append("a=crypto:\(crypto)") }
+        // A key is not repeated where it could be read over a shoulder or end in a log: whoever has the SDP fills it in.
+        for crypto in announced?.cryptos ?? [] { lines.append("a=crypto:\(crypto.tag) \(crypto.suite.rawValue) inline:KEY") }
         if isShared { for ssrc in Set(flows.map(\.ssrc.rawValue)).sorted() { lines.append("a=ssrc:\(ssrc) cname:-") } }
         return lines.joined(separator: "\r\n") + "\r\n"
     }

@@ -123,7 +123,7 @@ struct CaptureBench {
         let id = StreamID.random()
         let stream = TapStream(id: id, identity: TrackLogIdentity(recording: .random(), track: .random(), kind: .audio), media: media, logDirectory: directory, key: .random())
         var options = TapOptions()
-        options.fixedPorts = [id: TapEndpoint(address: "127.0.0.1", rtpPort: port, rtcpPort: port)]
+        options.fixedPorts = [id: [TapEndpoint(address: "127.0.0.1", rtpPort: port, rtcpPort: port)]]
         var signals = sigset_t()
         sigemptyset(&signals)
         sigaddset(&signals, SIGTERM)

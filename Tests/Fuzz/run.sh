@@ -10,7 +10,7 @@ shift
 export SWIFT_BACKTRACE=enable=no
 out=.build/fuzz
 mkdir -p $out
-flags=(-use-ld=lld -swift-version 6 -O -g -sanitize=fuzzer,address -parse-as-library -enable-upcoming-feature MemberImportVisibility -enable-upcoming-feature ExistentialAny -warnings-as-errors -I $out)
+flags=(-use-ld=lld -swift-version 6 -O -gline-tables-only -sanitize=fuzzer,address -parse-as-library -enable-upcoming-feature MemberImportVisibility -enable-upcoming-feature ExistentialAny -warnings-as-errors -I $out)
 
 module() {
   local name=$1

@@ -190,7 +190,7 @@ struct CaptureSessionTests {
     func busy() throws {
         let first = try session()
         var options = TapOptions()
-        options.fixedPorts = [id: first.endpoints[0]]
+        options.fixedPorts = [id: [first.endpoints[0]]]
         let error = #expect(throws: TapError.self) { try session(options) }
         #expect(error?.what.contains("\(first.endpoints[0].rtpPort)") == true)
         _ = first.stop()

@@ -12,6 +12,11 @@ const texts = {
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
     state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
     kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
+    comesIn: 'Empfang', stream: { audio: 'Ton', video: 'Bild', screen: 'Bildschirm' },
+    health: {
+      waiting: 'noch nichts empfangen', good: 'gut', lossy: (health) => `lückenhaft: ${Math.round(health.loss_percent)} % fehlen`, silent: 'seit Sekunden kommt nichts',
+      'no-key-frame': 'Bild noch nicht lesbar (Schlüsselbild fehlt)', undecryptable: 'nicht zu entschlüsseln (falscher Schlüssel)',
+    },
   },
   en: {
     welcome: 'Please enter the access code from your invitation.', code: 'Access code', signIn: 'Sign in', signOut: 'Sign out', other: 'Deutsch',
@@ -25,6 +30,11 @@ const texts = {
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
     state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
     kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
+    comesIn: 'Reception', stream: { audio: 'Sound', video: 'Picture', screen: 'Screen' },
+    health: {
+      waiting: 'nothing received yet', good: 'good', lossy: (health) => `with gaps: ${Math.round(health.loss_percent)} % missing`, silent: 'nothing has come for seconds',
+      'no-key-frame': 'picture not readable yet (no key frame)', undecryptable: 'cannot be decrypted (wrong key)',
+    },
   },
 };
 let language = localStorage.getItem('language') ?? (navigator.language.startsWith('de') ? 'de' : 'en');
@@ -196,7 +206,8 @@ function fill(node, recording, consent) {
   $('.expiry', node).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   $('tbody', node).replaceChildren(...consent.people.map((person) => {
     const row = element('tr');
-    row.append(element('td', person.name ?? '–'), element('td', t(person.decision)), element('td', person.recorded ? t('on') : t('off'), person.recorded ? { class: 'on' } : {}));
+    const streams = recording.streams.filter((stream) => stream.participants.includes(person.participant));
+    row.append(element('td', person.name ?? '–'), element('td', t(person.decision)), element('td', person.recorded ? t('on') : t('off'), person.recorded ? { class: 'on' } : {}), reception(streams));
     return row;
   }));
   $('.progress', node).replaceChildren(...recording.progress.map((stage) => {
@@ -206,6 +217,19 @@ function fill(node, recording, consent) {
   }));
   $('.problems', node).replaceChildren(...recording.problems.map((problem) => element('li', problem)));
   for (const [command, states] of Object.entries(can)) $(`[data-command=${command}]`, node).disabled = !states.includes(recording.state);
+}
+
+// How each of a person's streams comes in, in words; a mark and a colour say it again.
+function reception(streams) {
+  const cell = element('td');
+  for (const { kind, recording, health } of streams) {
+    if (!health || (!recording && health.state !== 'undecryptable')) continue;
+    const words = texts[language].health[health.state] ?? health.state;
+    const isBad = !['good', 'waiting'].includes(health.state);
+    cell.append(element('div', `${isBad ? '⚠ ' : ''}${texts[language].stream[kind]}: ${typeof words === 'function' ? words(health) : words}`,
+      { class: `health ${isBad ? 'bad' : health.state}`, 'data-state': health.state, ...(health.hint && { title: health.hint }) }));
+  }
+  return cell;
 }
 
 translate();
