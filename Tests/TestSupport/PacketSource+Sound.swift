@@ -14,13 +14,14 @@ extension PacketSource {
             silentFrames += 1
             // Every 400 ms comfort noise and one byte; nothing between.
             switch (silentFrames - 1) * frameMs % 400 {
-            case 0: sound(unit(filling: 6), length: length, marker: false)
+            case 0: sound(unit(filling: 4), length: length, marker: false)
             case 1...frameMs: sound(unit(isDiscontinuous: true, filling: 0), length: length, marker: false)
             default: ticks += length
             }
             return
         }
-        sound(unit(filling: 6 * Int.random(in: 6...24, using: &random)), length: length, marker: isDiscontinuous && silentFrames > 0)
+        // Two, three or six frames of the same length.
+        sound(unit(filling: 6 * Int.random(in: 6...24, using: &random) + 4), length: length, marker: isDiscontinuous && silentFrames > 0)
         silentFrames = 0
     }
 

@@ -66,7 +66,7 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     public var redundancy = 0
     /// Bytes of a picture: key pictures have ten times as much.
     public var pictureBytes = 200...1_400
-    /// Stops after so many packets.
+    /// Stops after so many packets, with the unit that is being sent.
     public var packetsMax = Int.max
 
     public static let redundancyType: UInt8 = 63
@@ -170,8 +170,8 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     }
 
     public mutating func next() -> SentPacket? {
-        guard packets < packetsMax else { return nil }
         while head == queue.count {
+            guard packets < packetsMax else { return nil }
             queue.removeAll(keepingCapacity: true)
             head = 0
             guard Double(ticks) < seconds * Double(codec.clockRate) else { return nil }
