@@ -146,7 +146,7 @@ public struct TrackSurvey: Sendable {
         guard let first = suspects.first, let last = suspects.last else { return false }
         if suspects.count >= Self.suspectsMax { return true }
         // Looked at now and then: each look goes over half a minute.
-        if first.delay > usual, first.delay - usual < Self.hopelessSeconds { return suspects.count % 64 == 0 && last.arrival - first.arrival >= Self.lateConfirmSeconds && Self.agree(suspects) }
+        if first.delay > usual, last.delay - usual < Self.hopelessSeconds { return suspects.count % 64 == 0 && last.arrival - first.arrival >= Self.lateConfirmSeconds && Self.agree(suspects) }
         guard suspects.count >= Self.earlyConfirmPackets else { return false }
         let recent = suspects.suffix(Self.earlyConfirmPackets).map(\.delay)
         return (recent.max() ?? 0) - (recent.min() ?? 0) < Self.earlySeconds
