@@ -133,6 +133,8 @@ public struct Depacketizer: Sendable {
             }
             for block in unpacked(packet, ssrc) { insert(block, ssrc) }
         }
+        // Time passes for the others, too: what an SSRC that is gone waited for in vain comes before what its successor sends.
+        if substreams.count > 1 { for other in inOrder where other != ssrc { try pop(other, packet.arrival, emit) } }
         try pop(ssrc, packet.arrival, emit)
     }
 
@@ -224,8 +226,11 @@ public struct Depacketizer: Sendable {
         giveTones(ssrc)
     }
 
+    /// The SSRCs, those first that were silent longest.
+    private var inOrder: [SSRC] { substreams.sorted { ($0.value.lastRecord, $0.key.rawValue) < ($1.value.lastRecord, $1.key.rawValue) }.map(\.key) }
+
     private mutating func drainAll(_ emit: (TrackEvent) throws -> Void) rethrows {
-        for ssrc in substreams.keys.sorted(by: { $0.rawValue < $1.rawValue }) { try drain(ssrc, emit) }
+        for ssrc in inOrder { try drain(ssrc, emit) }
         try showHeld(upTo: WallTime(nanoseconds: .max), emit)
     }
 

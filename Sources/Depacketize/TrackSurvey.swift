@@ -146,7 +146,7 @@ public struct TrackSurvey: Sendable {
         guard let first = suspects.first, let last = suspects.last else { return false }
         if suspects.count >= Self.suspectsMax { return true }
         // Looked at now and then: each look goes over half a minute.
-        if first.delay > usual, first.delay - usual < Self.hopelessSeconds { return suspects.count % 64 == 0 && last.arrival - first.arrival >= Self.lateConfirmSeconds && Self.agree(suspects) }
+        if first.delay > usual, last.delay - usual < Self.hopelessSeconds { return suspects.count % 64 == 0 && last.arrival - first.arrival >= Self.lateConfirmSeconds && Self.agree(suspects) }
         guard suspects.count >= Self.earlyConfirmPackets else { return false }
         let recent = suspects.suffix(Self.earlyConfirmPackets).map(\.delay)
         return (recent.max() ?? 0) - (recent.min() ?? 0) < Self.earlySeconds
@@ -168,12 +168,21 @@ public struct TrackSurvey: Sendable {
         return (known.max() ?? 0) - (known.min() ?? 0) < agreeSeconds
     }
 
-    /// Ends the epoch where the suspects begin, and begins one with them.
-    private mutating func jump(_ ssrc: SSRC, _ state: Running) {
+    /// Ends the epoch where the clock jumped, and begins one with the suspects from there on.
+    ///
+    /// Before them there may be some that a queue held up ahead of the jump: they are less late than the jump is far, and of the old epoch.
+    private mutating func jump(_ ssrc: SSRC, _ old: Running) {
+        var state = old
+        let settled = state.suspects.suffix(Self.earlyConfirmPackets).map(\.delay).min() ?? 0
+        let held = state.suspects.prefix { $0.delay < settled - Self.earlySeconds }
+        for suspect in held {
+            let media = Double(state.extender.extend(suspect.timestamp) - state.origin) / Double(state.clockRate)
+            note(media, suspect.arrival - suspect.lengthSeconds, &state)
+        }
         finish(ssrc, state)
-        guard finished.count + running.count < Self.epochsMax, let first = state.suspects.first else { return }
+        guard finished.count + running.count < Self.epochsMax, let first = state.suspects.dropFirst(held.count).first else { return }
         var next = begin(first.record, first.timestamp, state.clockRate, first.arrival, first.lengthSeconds)
-        for suspect in state.suspects.dropFirst() {
+        for suspect in state.suspects.dropFirst(held.count + 1) {
             let media = Double(next.extender.extend(suspect.timestamp) - next.origin) / Double(state.clockRate)
             note(media, suspect.arrival - suspect.lengthSeconds, &next)
         }

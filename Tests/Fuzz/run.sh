@@ -1,7 +1,8 @@
 #!/bin/bash
 # run.sh SECONDS TARGET...: builds the fuzzers (libFuzzer, address sanitizer) and runs each for so long on its seeds. SECONDS 0: the seeds alone.
 #
-# The pure targets are compiled as modules of their own, the capture readers together with their fuzzer. A finding stays in .build/fuzz.
+# The pure targets are compiled as modules of their own, the capture readers together with their fuzzer. As many run at once as there are
+# cores. What is found stays in .build/fuzz, with the inputs that led there.
 set -eu -o pipefail
 cd "$(dirname "$0")/../.."
 seconds=$1
@@ -9,7 +10,7 @@ shift
 export SWIFT_BACKTRACE=enable=no
 out=.build/fuzz
 mkdir -p $out
-flags=(-use-ld=lld -swift-version 6 -O -g -sanitize=fuzzer,address -parse-as-library -enable-upcoming-feature MemberImportVisibility -enable-upcoming-feature ExistentialAny -warnings-as-errors -I $out)
+flags=(-use-ld=lld -swift-version 6 -O -gline-tables-only -sanitize=fuzzer,address -parse-as-library -enable-upcoming-feature MemberImportVisibility -enable-upcoming-feature ExistentialAny -warnings-as-errors -I $out)
 
 module() {
   local name=$1
@@ -29,17 +30,17 @@ for target in "$@"; do
   swiftc "${flags[@]}" -wmo -module-name Fuzz "${files[@]}" $out/{Media,RTP,Depacketize}.o -o $out/$target
 done
 
-status=0
-for target in "$@"; do
-  mkdir -p $out/corpus/$target
-  limit=(-max_total_time=$seconds)
-  [ "$seconds" != 0 ] || limit=(-runs=0)
-  if $out/$target "${limit[@]}" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 -artifact_prefix=$out/$target- \
-      $out/corpus/$target Tests/Fuzz/corpus/$target >$out/$target.log 2>&1; then
-    echo "$target: $(grep -oP 'number_of_executed_units: \K\d+' $out/$target.log) inputs, $(grep -oP 'cov: \d+ ft: \d+' $out/$target.log | tail -1), no finding"
+run() {
+  local target=$1 limit=-max_total_time=$2
+  mkdir -p .build/fuzz/corpus/$target
+  [ "$2" != 0 ] || limit=-runs=0
+  if .build/fuzz/$target $limit -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 -artifact_prefix=.build/fuzz/$target- \
+      .build/fuzz/corpus/$target Tests/Fuzz/corpus/$target >.build/fuzz/$target.log 2>&1; then
+    echo "$target: $(grep -oP 'number_of_executed_units: \K\d+' .build/fuzz/$target.log) inputs, $(grep -oP 'cov: \d+ ft: \d+' .build/fuzz/$target.log | tail -1), no finding"
   else
-    echo "$target: FINDING, see $out/$target.log and $out/$target-*"
-    status=1
+    echo "$target: FINDING, see .build/fuzz/$target.log and .build/fuzz/$target-*"
+    return 1
   fi
-done
-exit $status
+}
+export -f run
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c "run {} $seconds"

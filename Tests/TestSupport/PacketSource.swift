@@ -66,7 +66,7 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     public var redundancy = 0
     /// Bytes of a picture: key pictures have ten times as much.
     public var pictureBytes = 200...1_400
-    /// Stops after so many packets.
+    /// Stops after so many packets, with the unit that is being sent.
     public var packetsMax = Int.max
 
     public static let redundancyType: UInt8 = 63
@@ -74,32 +74,33 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     /// From a picture's capture to its first packet, at least; sound goes out with its last sample.
     public static let encodeLag = Nanoseconds.milliseconds(5)
 
-    private let seed: UInt64
-    private var random: Seeded
-    private var ticks: Int64 = 0
+    let seed: UInt64
+    // What its formats change, too (the extensions in files of their own).
+    var random: Seeded
+    var ticks: Int64 = 0
     /// Of units, from 0.
-    private var number = 0
-    private var life = 0
-    private var sequence: UInt16
-    private var firstTimestamp: UInt32
-    private var pictureID: Int
-    private var queue: [SentPacket] = []
-    private var head = 0
-    private var nextEvent = 0
-    private var nextReport = 0.0
-    private var packets = 0
-    private var packetsOfLife: UInt32 = 0
-    private var octetsOfLife: UInt32 = 0
-    private var nextKey = 0.0
+    var number = 0
+    var life = 0
+    var sequence: UInt16
+    var firstTimestamp: UInt32
+    var pictureID: Int
+    var queue: [SentPacket] = []
+    var head = 0
+    var nextEvent = 0
+    var nextReport = 0.0
+    var packets = 0
+    var packetsOfLife: UInt32 = 0
+    var octetsOfLife: UInt32 = 0
+    var nextKey = 0.0
     /// The last pictures of the temporal layers 0 and 1.
-    private var layers = (-1, -1)
-    private var placeInGroup = 0
-    private var layerIndex: UInt8 = 0
-    private var turnEnds = 0.0
-    private var speaks = false
-    private var silentFrames = 0
-    private var earlier: [(ticks: Int64, payload: [UInt8])] = []
-    private var lastSent = WallTime(nanoseconds: .min)
+    var layers = (-1, -1)
+    var placeInGroup = 0
+    var layerIndex: UInt8 = 0
+    var turnEnds = 0.0
+    var speaks = false
+    var silentFrames = 0
+    var earlier: [(ticks: Int64, payload: [UInt8])] = []
+    var lastSent = WallTime(nanoseconds: .min)
 
     /// `sequence` and `timestamp`: what the first packet has; at random without them, so that any run may wrap.
     public init(_ content: Content, seconds: Double, seed: UInt64, sequence: UInt16? = nil, timestamp: UInt32? = nil) {
@@ -164,13 +165,13 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     }
 
     /// True time of a place on the media clock.
-    private func trueTime(_ ticks: Int64) -> WallTime {
+    func trueTime(_ ticks: Int64) -> WallTime {
         start + Nanoseconds(count: Int64((Double(ticks) * (1e9 / Double(codec.clockRate)) * (1 + driftPPM * 1e-6)).rounded()))
     }
 
     public mutating func next() -> SentPacket? {
-        guard packets < packetsMax else { return nil }
         while head == queue.count {
+            guard packets < packetsMax else { return nil }
             queue.removeAll(keepingCapacity: true)
             head = 0
             guard Double(ticks) < seconds * Double(codec.clockRate) else { return nil }
@@ -234,223 +235,8 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
         queue.append(SentPacket(sentAt: now, bytes: bytes, unit: nil))
     }
 
-    private mutating func unit(isKey: Bool = true, isDiscontinuous: Bool = false, filling: Int, needs: [Int] = []) -> SentUnit {
+    mutating func unit(isKey: Bool = true, isDiscontinuous: Bool = false, filling: Int, needs: [Int] = []) -> SentUnit {
         defer { number += 1 }
         return SentUnit(number: number, captured: trueTime(ticks), isKey: isKey, isDiscontinuous: isDiscontinuous, filling: filling, needs: needs, life: life)
-    }
-}
-
-/// Sound: one unit, one packet.
-extension PacketSource {
-    private mutating func opus(_ frameMs: Int, _ isDiscontinuous: Bool, _ now: Double) {
-        let length = Int64(frameMs * 48)
-        if isDiscontinuous, now >= turnEnds {
-            speaks.toggle()
-            turnEnds = now + (speaks ? .random(in: 0.5...8, using: &random) : .random(in: 0.5...20, using: &random))
-            silentFrames = 0
-        }
-        if isDiscontinuous, !speaks {
-            silentFrames += 1
-            // Every 400 ms comfort noise and one byte; nothing between.
-            switch (silentFrames - 1) * frameMs % 400 {
-            case 0: sound(unit(filling: 6), length: length, marker: false)
-            case 1...frameMs: sound(unit(isDiscontinuous: true, filling: 0), length: length, marker: false)
-            default: ticks += length
-            }
-            return
-        }
-        sound(unit(filling: 6 * Int.random(in: 6...24, using: &random)), length: length, marker: isDiscontinuous && silentFrames > 0)
-        silentFrames = 0
-    }
-
-    private mutating func sound(_ unit: SentUnit, length: Int64, marker: Bool) {
-        let payload = payload(of: unit)
-        let sentAt = Swift.max(lastSent, trueTime(ticks + length))
-        if redundancy > 0 {
-            var red: [UInt8] = []
-            red.reserveCapacity(payload.count * (redundancy + 1) + 16)
-            let carried = earlier.filter { ticks - $0.ticks < 1 << 14 && $0.payload.count < 1 << 10 }
-            for block in carried {
-                let place = UInt32(truncatingIfNeeded: ticks - block.ticks) << 10 | UInt32(block.payload.count)
-                red += [0x80 | payloadType, UInt8(truncatingIfNeeded: place >> 16), UInt8(truncatingIfNeeded: place >> 8), UInt8(truncatingIfNeeded: place)]
-            }
-            red.append(payloadType)
-            for block in carried { red += block.payload }
-            red += payload
-            earlier = (earlier + [(ticks, payload)]).suffix(redundancy)
-            send(red, unit, at: sentAt, type: Self.redundancyType, marker: marker)
-        } else {
-            send(payload, unit, at: sentAt, type: payloadType, marker: marker)
-        }
-        ticks += length
-    }
-
-    private mutating func send(_ payload: [UInt8], _ unit: SentUnit, at time: WallTime, type: UInt8, marker: Bool) {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(payload.count + 20)
-        var level: UInt8?
-        if case .opus(_, let isDiscontinuous, true) = content { level = isDiscontinuous && !speaks ? 127 : 0x80 | UInt8.random(in: 20...40, using: &random) }
-        bytes.append(level == nil ? 0x80 : 0x90)
-        bytes.append(type | (marker ? 0x80 : 0))
-        bytes.append(be: sequence)
-        bytes.append(be: firstTimestamp &+ UInt32(truncatingIfNeeded: ticks))
-        bytes.append(be: ssrc(life: life).rawValue)
-        if let level { bytes += [0xBE, 0xDE, 0, 1, 0x10, level, 0, 0] }
-        bytes += payload
-        sequence &+= 1
-        packetsOfLife &+= 1
-        octetsOfLife &+= UInt32(payload.count)
-        lastSent = time
-        queue.append(SentPacket(sentAt: time, bytes: bytes, unit: unit))
-    }
-}
-
-/// Pictures: one unit, one packet or many, a fifth of a millisecond apart.
-extension PacketSource {
-    private mutating func pictureBytes(isKey: Bool) -> Int { Int.random(in: pictureBytes, using: &random) * (isKey ? 10 : 1) }
-
-    private mutating func vp8(_ rate: Int, _ keySeconds: Double, _ hasLayers: Bool, _ now: Double) {
-        let isKey = now >= nextKey
-        if isKey { (nextKey, placeInGroup) = (now + keySeconds, 0) }
-        // Layers 0 2 1 2: nothing needs layer 2; layer 1 and the first of layer 2 need only layer 0.
-        let (layer, needs): (UInt8, [Int]) = switch placeInGroup {
-        case _ where isKey: (0, [])
-        case _ where !hasLayers: (0, [number - 1])
-        case 0: (0, [layers.0])
-        case 2: (1, [layers.0])
-        case 3: (2, [layers.0, layers.1])
-        default: (2, [layers.0])
-        }
-        let unit = unit(isKey: isKey, filling: pictureBytes(isKey: isKey), needs: needs)
-        if layer == 0 {
-            layers = (unit.number, unit.number)
-            layerIndex &+= 1
-        }
-        if layer == 1 { layers.1 = unit.number }
-        let isSync = layer > 0 && placeInGroup < 3
-        placeInGroup = (placeInGroup + 1) % 4
-        pictureID = (pictureID + 1) & 0x7FFF
-        var descriptor: [UInt8] = [layer == 2 ? 0xA0 : 0x80, hasLayers ? 0xE0 : 0x80, 0x80 | UInt8(pictureID >> 8), UInt8(pictureID & 255)]
-        if hasLayers { descriptor += [layerIndex, layer << 6 | (isSync ? 0x20 : 0)] }
-        let payload = payload(of: unit)
-        var time = sendTime()
-        for from in stride(from: 0, to: payload.count, by: Self.payloadBytesMax) {
-            let to = Swift.min(payload.count, from + Self.payloadBytesMax)
-            descriptor[0] = descriptor[0] & 0xEF | (from == 0 ? 0x10 : 0)
-            send(descriptor + payload[from..<to], unit, at: time, type: payloadType, marker: to == payload.count)
-            time = time + Nanoseconds(count: 200_000)
-        }
-        ticks += Int64(90_000 / rate)
-    }
-
-    private mutating func h264(_ rate: Int, _ keySeconds: Double, _ now: Double) {
-        let isKey = now >= nextKey
-        if isKey { nextKey = now + keySeconds }
-        let unit = unit(isKey: isKey, filling: pictureBytes(isKey: isKey), needs: isKey ? [] : [number - 1])
-        var time = sendTime()
-        if isKey {
-            // Both parameter sets in one packet (RFC 6184 section 5.7.1).
-            var sets: [UInt8] = [0x78]
-            for set in [Self.sequenceParameters, Self.pictureParameters] { sets += [0, UInt8(set.count)] + set }
-            send(sets, unit, at: time, type: payloadType, marker: false)
-        }
-        let slice = slice(of: unit)
-        if slice.count <= Self.payloadBytesMax {
-            send(slice, unit, at: time, type: payloadType, marker: true)
-        } else {
-            for from in stride(from: 1, to: slice.count, by: Self.payloadBytesMax) {
-                time = time + Nanoseconds(count: 200_000)
-                let to = Swift.min(slice.count, from + Self.payloadBytesMax)
-                let head = [slice[0] & 0xE0 | 28, slice[0] & 0x1F | (from == 1 ? 0x80 : 0) | (to == slice.count ? 0x40 : 0)]
-                send(head + slice[from..<to], unit, at: time, type: payloadType, marker: to == slice.count)
-            }
-        }
-        ticks += Int64(90_000 / rate)
-    }
-
-    private mutating func sendTime() -> WallTime {
-        Swift.max(lastSent, trueTime(ticks) + Self.encodeLag + Nanoseconds(count: Int64.random(in: 0...3_000_000, using: &random)))
-    }
-}
-
-/// What is in the units: each holds its number, and the rest follows from it.
-extension PacketSource {
-    static let numberBytes = 8
-    static let sequenceParameters: [UInt8] = [0x67, 0x42, 0xC0, 0x0D, 0xDA, 0x05, 0x07, 0xE4]  // Baseline, 320x240
-    static let pictureParameters: [UInt8] = [0x68, 0xCE, 0x38, 0x80]
-
-    /// What the depacketizer is to give out for it, byte for byte (H.264: as parameter sets and slice with start codes of four bytes).
-    public func payload(of unit: SentUnit) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(unit.filling + 32)
-        switch content {
-        case .opus(let frameMs, _, _):
-            switch frameMs {
-            case _ where unit.isDiscontinuous: bytes.append(0xF8)
-            case 20: bytes.append(0xF8)
-            case 40: bytes.append(0xF9)
-            default: bytes += [0xFB, UInt8(frameMs / 20)]
-            }
-            guard !unit.isDiscontinuous else { return bytes }
-        case .pcmu: break
-        case .vp8:
-            bytes += unit.isKey ? [0x10, 0, 0, 0x9D, 1, 0x2A, 0x40, 1, 0xF0, 0] : [0x11, 0, 0]
-        case .h264:
-            let code: [UInt8] = [0, 0, 0, 1]
-            return (unit.isKey ? code + Self.sequenceParameters + code + Self.pictureParameters : []) + code + slice(of: unit)
-        }
-        bytes.append(number: unit.number)
-        bytes.append(filling: unit.filling, of: seed ^ UInt64(unit.number))
-        return bytes
-    }
-
-    private func slice(of unit: SentUnit) -> [UInt8] {
-        var bytes: [UInt8] = unit.isKey ? [0x65, 0x88] : [0x41, 0x9A]
-        bytes.reserveCapacity(unit.filling + 16)
-        bytes.append(number: unit.number)
-        bytes.append(filling: unit.filling, of: seed ^ UInt64(unit.number))
-        return bytes
-    }
-
-    /// The number in a unit that came out; nil where it has none (discontinuous transmission), or is no unit of ours.
-    public func number(in payload: [UInt8]) -> Int? {
-        let at: Int
-        switch content {
-        case .opus(let frameMs, _, _): at = frameMs > 40 ? 2 : 1
-        case .pcmu: at = 0
-        case .vp8: at = payload.first.map { $0 & 1 == 0 ? 10 : 3 } ?? 0
-        case .h264:
-            // The slice is the last of the NAL units; there is no zero byte in it.
-            let zero = payload.lastIndex(of: 0).map { $0 + 1 } ?? 0
-            at = zero + 3
-        }
-        guard payload.count >= at + Self.numberBytes else { return nil }
-        var number = 0
-        for byte in payload[at..<at + Self.numberBytes] {
-            guard byte & 0x80 != 0 else { return nil }
-            number = number << 7 | Int(byte & 0x7F)
-        }
-        return number
-    }
-}
-
-/// Bytes without a zero among them.
-private let noise: [UInt8] = {
-    var random = Seeded(0)
-    return random.bytes(1 << 17).map { $0 | 1 }
-}()
-
-extension [UInt8] {
-    mutating func append<Value: FixedWidthInteger>(be value: Value) { Swift.withUnsafeBytes(of: value.bigEndian) { append(contentsOf: $0) } }
-
-    /// In eight bytes of seven bits: none is zero, so that no start code comes about.
-    fileprivate mutating func append(number: Int) {
-        for shift in stride(from: 49, through: 0, by: -7) { append(0x80 | UInt8(number >> shift & 0x7F)) }
-    }
-
-    fileprivate mutating func append(filling count: Int, of seed: UInt64) {
-        var random = Seeded(seed)
-        let from = Int(random.next() % UInt64(noise.count - count))
-        append(contentsOf: noise[from..<from + count])
     }
 }
