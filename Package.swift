@@ -96,7 +96,7 @@ let package = Package(
                 resources: ["index.html", "participant.html", "moderator.html", "style.css", "app.js", "openapi.json"].map { .embedInCode("Resources/\($0)") }),
         library("Truth"),
         .executableTarget(name: "mitschnitt",
-                          dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, system, signals, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "Tap", "JobQueue", "Catalog", "Renditions",
+                          dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, system, signals, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "SRTP", "Tap", "JobQueue", "Catalog", "Renditions",
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench", dependencies: ["Media", "RTP", "SealedFile", "PacketLog", "Tap", "CLinux"], swiftSettings: settings),

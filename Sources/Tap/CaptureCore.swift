@@ -39,6 +39,7 @@ public struct CaptureCore: Sendable {
     /// Room for a protected packet's plain form; empty while nothing is opened.
     private var scratch: [UInt8] = []
     private var health: [StreamHealth]
+    private var kernelDropsAtPort: [UInt16: Int] = [:]
     /// Streams that the disk does not take at the moment.
     private var losesToStorage: Set<Int> = []
     public private(set) var statistics: [StreamStatistics]
@@ -293,11 +294,14 @@ public struct CaptureCore: Sendable {
     mutating func needKeyFrame(_ stream: Int, at now: WallTime, isLoss: Bool) { health[stream].needKeyFrame(at: now, isLoss: isLoss) }
 
     mutating func note(kernelDrops: Int, receiveBufferBytes: Int, port: UInt16, at now: WallTime) {
+        let isMore = kernelDrops > kernelDropsAtPort[port] ?? 0
+        if isMore { kernelDropsAtPort[port] = kernelDrops }
         for stream in demultiplexer.streams(atPort: port) {
-            // Which of them were key frames' packets nobody knows.
-            if kernelDrops > statistics[stream].kernelDrops { health[stream].needKeyFrame(at: now, isLoss: true) }
-            statistics[stream].kernelDrops = max(statistics[stream].kernelDrops, kernelDrops)
             statistics[stream].receiveBufferBytes = receiveBufferBytes
+            guard isMore else { continue }
+            statistics[stream].kernelDrops = Set(ports[stream].flatMap { [$0.rtp, $0.rtcp] }).reduce(0) { $0 + (kernelDropsAtPort[$1] ?? 0) }
+            // Whose packets they were nobody knows.
+            health[stream].needKeyFrame(at: now, isLoss: true)
         }
     }
 

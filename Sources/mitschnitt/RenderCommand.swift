@@ -22,7 +22,8 @@ struct RenderCommand: AsyncParsableCommand {
                 - {participant: A, kind: audio, sdp: "v=0\\r\\n…"}
                 - {participant: A, kind: video, sdp: "v=0\\r\\n…"}
 
-            The m-line's port tells which packets belong to a stream; a=ssrc where several share one. What nobody consented to is not read
+            The m-line's port tells which packets belong to a stream; a=ssrc where several share one; a=crypto
+            opens SRTP, and several m-lines are layers of one picture. What nobody consented to is not read
             further than its header. Everything between is sealed under a key that only this process has; plaintext is written in --output
             only. What was made is listed in result.json.
             """)

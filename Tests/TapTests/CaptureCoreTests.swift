@@ -205,4 +205,33 @@ struct CaptureCoreTests {
         core.exchangePending(&queue)
         #expect(queue.isEmpty && core.pendingBytes == 0)
     }
+
+    @Test("what the kernel drops at any of a stream's ports is counted, and asks for a key frame; so does a disk that takes packets again")
+    func losses() throws {
+        var core = try core()
+        _ = core.setGate(true, stream: 0, at: time)
+        func asked(_ seconds: Double) -> Int { core.dueRequests(at: WallTime(seconds: seconds)).count }
+        func come(_ number: UInt16, _ seconds: Double) {
+            let bytes = rtp(number, 1, payload: [1])
+            bytes.withUnsafeBytes { _ = core.receive($0, port: 5_004, source: here, arrival: WallTime(seconds: seconds)) }
+        }
+        come(1, 1)
+        // The requests of the opening, to their end.
+        var before = 0
+        for step in 0..<200 {
+            come(UInt16(2 + step), 1 + Double(step) / 10)
+            before += asked(1 + Double(step) / 10)
+        }
+        core.note(kernelDrops: 5, receiveBufferBytes: 9, port: 5_004, at: WallTime(seconds: 21))
+        core.note(kernelDrops: 2, receiveBufferBytes: 9, port: 5_005, at: WallTime(seconds: 21))
+        #expect((before, asked(21), core.statistics[0].kernelDrops, core.statistics[0].receiveBufferBytes) == (KeyFrameRequests.requestsMax, 1, 7, 9))
+        for step in 0..<200 {
+            come(UInt16(300 + step), 22 + Double(step) / 10)
+            _ = asked(22 + Double(step) / 10)
+        }
+        core.note(lostToStorage: 3, isOver: false, stream: 0, at: WallTime(seconds: 42))
+        #expect((asked(42), core.statistics[0].lostToStorage) == (0, 3))
+        core.note(lostToStorage: 3, isOver: true, stream: 0, at: WallTime(seconds: 42.5))
+        #expect(asked(42.5) == 1)
+    }
 }
