@@ -8,7 +8,7 @@ PACKAGES := ca-certificates ffmpeg fonts-dejavu-core libavcodec-dev libavfilter-
             libebur128-dev libopus-dev libsqlite3-dev libsrtp2-dev curl libswresample-dev libswscale-dev pkg-config
 BIN := .build/release
 
-.PHONY: help install build demo test bench clean
+.PHONY: help install build demo test torture fuzz bench clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -34,6 +34,15 @@ demo: build ## the main job on Fixtures, end to end, with every promise measured
 test: install ## every test
 	@swift build --build-tests
 	@SWIFT_BACKTRACE=enable=no swift test --skip-build
+
+torture: install ## a hundred million packets through emulated networks, in two processes
+	@swift build -c release --product mitschnitt-torture
+	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other
+
+SECONDS := 600
+TARGETS := rtp rtcp sdp sound vp8 vp9 h264 h265 av1 depacketizer capture
+fuzz: ## each parser under libFuzzer and the address sanitizer: SECONDS=600 each, TARGETS="rtp sdp"
+	@Tests/Fuzz/run.sh $(SECONDS) $(TARGETS)
 
 bench: build ## figures beside the peers'
 	@swift build -c release --product mitschnitt-bench

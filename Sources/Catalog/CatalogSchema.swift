@@ -22,8 +22,21 @@ enum CatalogSchema {
             // JSON list of the endpoints of the m-lines after the first.
             try db.execute(sql: "ALTER TABLE stream ADD COLUMN layers TEXT NOT NULL DEFAULT '[]'")
         }
+        migrator.registerMigration("005 finished files as sources, and why a track came to nothing") { db in
+            try db.execute(sql: files)
+        }
         return migrator
     }
+
+    /// Where a finished file lies is known while its track is still to be made, and no longer.
+    private static let files = """
+        ALTER TABLE stream ADD COLUMN source TEXT;
+        ALTER TABLE stream ADD COLUMN problem TEXT;
+        CREATE TRIGGER stream_source_made AFTER UPDATE OF verdict ON stream WHEN NEW.verdict IS NOT NULL AND NEW.source IS NOT NULL
+        BEGIN UPDATE stream SET source = NULL WHERE id = NEW.id; END;
+        CREATE TRIGGER recording_sources_over AFTER UPDATE OF state ON recording WHEN NEW.state IN ('ready','failed','expired','erased')
+        BEGIN UPDATE stream SET source = NULL WHERE recording = NEW.id AND source IS NOT NULL; END;
+        """
 
     /// `INSERT OR REPLACE` deletes without asking the delete triggers: only the next place of a chain can be written, and a notice only once.
     private static let chains = """

@@ -108,7 +108,7 @@ public struct StreamRecord: CatalogRecord {
     public var statistics: String?
     /// JSON of `TrackSummary`, once depacketized.
     public var summary: String?
-    /// In a word: complete, defects, empty, unsupported.
+    /// In a word: complete, defects, empty, unsupported, not-consented, erased.
     public var verdict: String?
     /// The track's Matroska below the recording's folder.
     public var file: String?
@@ -116,6 +116,13 @@ public struct StreamRecord: CatalogRecord {
     public var sha256: String?
     /// JSON list of the endpoints of the m-lines after the first.
     public var layers: String
+    /// JSON of the finished file that the track is to be made of; nil for packets, and once there is a verdict.
+    public var source: String?
+    /// Why the track came to nothing, in words.
+    public var problem: String?
+
+    /// Made of a finished file: there never was an SDP.
+    public var isFile: Bool { sdp.isEmpty }
 
     public init(id: String, recording: String, position: Int, track: String, kind: String, sdp: String, codec: String, format: String,
                 address: String, rtpPort: Int, rtcpPort: Int, layers: String = "[]") {

@@ -15,6 +15,11 @@ public struct TrackVerdict: Hashable, Codable, Sendable {
         public var at: WallTime
         public var width: Int
         public var height: Int
+        public init(at: WallTime, width: Int, height: Int) {
+            self.at = at
+            self.width = width
+            self.height = height
+        }
     }
 
     /// The picture is to be turned clockwise by `degrees` (0, 90, 180, 270) from `at` on (3GPP TS 26.114 section 7.4.5, CVO).

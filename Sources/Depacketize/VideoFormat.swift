@@ -35,6 +35,11 @@ public protocol VideoAssembler: Sendable {
     /// the next frame's first packet ends it.
     mutating func push(_ payload: UnsafeRawBufferPointer, timestamp: Int64, marker: Bool, isContiguous: Bool) -> [VideoFrame]
 
+    /// The dependency descriptor of the packet that is pushed next, where it has one (``VideoFormats/dependencyDescriptorURI``).
+    ///
+    /// Only AV1 has a use for it; nothing needs it.
+    mutating func note(dependencies: UnsafeRawBufferPointer)
+
     /// Nothing more comes for now (gate closed, end of track): gives the open frame if it is whole, and waits for a key frame after it.
     mutating func finish() -> [VideoFrame]
 
@@ -47,4 +52,8 @@ public protocol VideoAssembler: Sendable {
     var malformed: Int { get }
     /// Nothing can be given out before a key frame comes.
     var needsKey: Bool { get }
+}
+
+extension VideoAssembler {
+    public mutating func note(dependencies: UnsafeRawBufferPointer) {}
 }

@@ -7,17 +7,47 @@ public final class Decoder {
 
     let context: UnsafeMutablePointer<AVCodecContext>
 
-    /// The decoder of a demuxed stream; the codec is the one named, in libav's own implementation.
+    /// The decoder of a demuxed stream, by the implementation that is named here, without frames held back for threads.
+    ///
+    /// Pictures: what is damaged is an error and never a guess; see also ``Frame/isDamaged``.
     public init(_ stream: Demuxer.Stream) throws(FFmpegError) {
-        guard let codec = avcodec_find_decoder(stream.parameters.pointee.codec_id), let made = avcodec_alloc_context3(codec) else {
-            throw FFmpegError("avcodec_find_decoder", cffmpeg_error_io())
+        let id = stream.parameters.pointee.codec_id
+        let codec = Self.implementation(id).map { avcodec_find_decoder_by_name($0) } ?? avcodec_find_decoder(id)
+        guard let codec, let made = avcodec_alloc_context3(codec) else {
+            throw FFmpegError("no decoder for \(String(cString: avcodec_get_name(id)))", cffmpeg_error_io())
         }
         context = made
         try check(avcodec_parameters_to_context(context, stream.parameters), "avcodec_parameters_to_context")
         context.pointee.thread_count = 1
         context.pointee.max_pixels = Int64(Self.pixelsMax)
         context.pointee.pkt_timebase = stream.timeBase.raw
+        if stream.isVideo {
+            // Concealment stays on: where it had to act, the picture says so.
+            context.pointee.err_recognition = Int32(AV_EF_EXPLODE)
+            // dav1d takes it as "one picture in, one out"; the others need none, as one thread holds nothing back but what B frames ask for.
+            if id == AV_CODEC_ID_AV1 { context.pointee.flags |= Int32(AV_CODEC_FLAG_LOW_DELAY) }
+        }
         try check(avcodec_open2(context, codec, nil), "avcodec_open2")
+    }
+
+    private static func implementation(_ id: AVCodecID) -> String? {
+        switch id {
+        case AV_CODEC_ID_VP8: "vp8"
+        case AV_CODEC_ID_VP9: "vp9"
+        case AV_CODEC_ID_H264: "h264"
+        case AV_CODEC_ID_HEVC: "hevc"
+        case AV_CODEC_ID_AV1: "libdav1d"
+        case AV_CODEC_ID_PCM_MULAW: "pcm_mulaw"
+        case AV_CODEC_ID_PCM_ALAW: "pcm_alaw"
+        case AV_CODEC_ID_ADPCM_G722: "g722"
+        case AV_CODEC_ID_PCM_S16BE: "pcm_s16be"
+        default: nil
+        }
+    }
+
+    /// The formats of tracks whose decoder this libavcodec lacks.
+    public static var missing: [CodedStream.Format] {
+        CodedStream.Format.allCases.filter { format in format != .opus && implementation(format.id).map { avcodec_find_decoder_by_name($0) == nil } ?? true }
     }
 
     deinit {
@@ -44,7 +74,7 @@ public final class Encoder {
     let context: UnsafeMutablePointer<AVCodecContext>
     public let timeBase: Rational
 
-    private init(_ name: String, _ timeBase: Rational, options: [String: String], _ configure: (inout AVCodecContext) -> Void) throws(FFmpegError) {
+    init(_ name: String, _ timeBase: Rational, options: [String: String], _ configure: (inout AVCodecContext) -> Void) throws(FFmpegError) {
         guard let codec = avcodec_find_encoder_by_name(name), let made = avcodec_alloc_context3(codec) else {
             throw FFmpegError("the encoder \(name) is not in this libavcodec", cffmpeg_error_io())
         }

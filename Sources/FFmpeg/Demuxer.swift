@@ -32,6 +32,14 @@ public final class Demuxer {
         public var isAudio: Bool
         public var isVideo: Bool
         public var parameters: UnsafeMutablePointer<AVCodecParameters>
+
+        public var isOpus: Bool { parameters.pointee.codec_id == AV_CODEC_ID_OPUS }
+        /// Seconds by which the delay that times are corrected for is longer than the decoder's own: it is rounded to the time base.
+        public var paddingRoundedSeconds: Double {
+            guard parameters.pointee.sample_rate > 0 else { return 0 }
+            let seconds = Double(parameters.pointee.initial_padding) / Double(parameters.pointee.sample_rate)
+            return (seconds / timeBase.value).rounded() * timeBase.value - seconds
+        }
     }
 
     public var streams: [Stream] {

@@ -1,6 +1,6 @@
 import CFFmpeg
 
-/// Writes packets of one or two streams into a container. One thread; nothing is whole before ``finish()``.
+/// Writes packets of a few streams into a container. One thread; nothing is whole before ``finish()``.
 public final class Muxer {
     public enum Container: String, Sendable {
         case matroska, mp4, ogg
@@ -42,33 +42,28 @@ public final class Muxer {
         return Int(stream.pointee.index)
     }
 
-    /// Adds a VP8 stream.
-    public func addVP8(width: Int, height: Int) throws(FFmpegError) -> Int {
+    /// Adds a stream whose packets come as they were sent.
+    public func addStream(_ coded: CodedStream) throws(FFmpegError) -> Int {
         let stream = try newStream(timeBase: Rational(1, 1000))
-        let parameters = stream.pointee.codecpar!
-        parameters.pointee.codec_type = AVMEDIA_TYPE_VIDEO
-        parameters.pointee.codec_id = AV_CODEC_ID_VP8
-        parameters.pointee.width = Int32(width)
-        parameters.pointee.height = Int32(height)
+        coded.describe(stream.pointee.codecpar)
         return Int(stream.pointee.index)
     }
 
-    /// Adds an Opus stream (RFC 7845 section 5.1 header, 312 samples of pre-skip as libopus has).
-    public func addOpus(channels: Int) throws(FFmpegError) -> Int {
-        let stream = try newStream(timeBase: Rational(1, 48_000))
-        let parameters = stream.pointee.codecpar!
-        parameters.pointee.codec_type = AVMEDIA_TYPE_AUDIO
-        parameters.pointee.codec_id = AV_CODEC_ID_OPUS
-        parameters.pointee.sample_rate = 48_000
-        parameters.pointee.initial_padding = Int32(OpusDecoder.preskip)
-        av_channel_layout_default(&parameters.pointee.ch_layout, Int32(channels))
-        let preskip = withUnsafeBytes(of: UInt16(OpusDecoder.preskip).littleEndian, Array.init)
-        let head = Array("OpusHead".utf8) + [1, UInt8(channels)] + preskip + [0x80, 0xBB, 0, 0, 0, 0, 0]
-        guard let extra = av_mallocz(head.count + Int(AV_INPUT_BUFFER_PADDING_SIZE)) else { fatalError("out of memory") }
-        extra.copyMemory(from: head, byteCount: head.count)
-        parameters.pointee.extradata = extra.assumingMemoryBound(to: UInt8.self)
-        parameters.pointee.extradata_size = Int32(head.count)
-        return Int(stream.pointee.index)
+    /// Whether a container can be begun with this stream: what a sender calls a parameter set may be none.
+    public static func accepts(_ coded: CodedStream, in container: Container) -> Bool {
+        final class Nowhere: MediaSink {
+            var position = 0
+            func append(_ bytes: UnsafeRawBufferPointer) { position += bytes.count }
+            func overwrite(at offset: Int, _ bytes: UnsafeRawBufferPointer) {}
+        }
+        do {
+            let muxer = try Muxer(Nowhere(), as: container)
+            _ = try muxer.addStream(coded)
+            try muxer.writeHeader()
+            return true
+        } catch {
+            return false
+        }
     }
 
     private func newStream(timeBase: Rational) throws(FFmpegError) -> UnsafeMutablePointer<AVStream> {
@@ -92,6 +87,15 @@ public final class Muxer {
         packet.raw.pointee.pos = -1
         packet.rescale(from: timeBase, to: Rational(target.pointee.time_base))
         try surfacing(av_interleaved_write_frame(context, packet.raw), "av_interleaved_write_frame")
+    }
+
+    /// Writes one packet at once; all streams' packets must come in the order of time. A stream may stay silent for as long as it likes.
+    public func append(_ packet: borrowing Packet, stream: Int, timeBase: Rational) throws {
+        guard let target = context.pointee.streams[stream] else { preconditionFailure("no such stream") }
+        packet.raw.pointee.stream_index = Int32(stream)
+        packet.raw.pointee.pos = -1
+        packet.rescale(from: timeBase, to: Rational(target.pointee.time_base))
+        try surfacing(av_write_frame(context, packet.raw), "av_write_frame")
     }
 
     /// Writes what is held back, the index and the head.

@@ -85,6 +85,9 @@ public struct Frame: ~Copyable {
         get { raw.pointee.pts }
         nonmutating set { raw.pointee.pts = newValue }
     }
+    public var hasTime: Bool { raw.pointee.pts != cffmpeg_no_time() }
+    /// Decoded from damaged data, or from pictures that are missing.
+    public var isDamaged: Bool { raw.pointee.flags & AV_FRAME_FLAG_CORRUPT != 0 || raw.pointee.decode_error_flags != 0 }
     public var width: Int { Int(raw.pointee.width) }
     public var height: Int { Int(raw.pointee.height) }
     public var samples: Int { Int(raw.pointee.nb_samples) }

@@ -26,6 +26,9 @@ public struct TimestampExtender: Hashable, Sendable {
     private var last: Int64?
     public init() {}
 
+    /// Goes on from an extended time stamp.
+    public init(from extended: Int64) { last = extended }
+
     public mutating func extend(_ timestamp: UInt32) -> Int64 {
         guard let previous = last else {
             last = Int64(timestamp) + 1 << 32

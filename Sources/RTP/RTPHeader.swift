@@ -57,11 +57,12 @@ public struct RTPHeader: Hashable, Sendable {
         case 0xBEDE:
             while at < end {
                 let (id, length) = (bytes[at] >> 4, Int(bytes[at] & 0x0F) + 1)
-                if id == 0 {  // padding
+                if bytes[at] == 0 {  // padding
                     at += 1
                     continue
                 }
-                guard id != 15, at + 1 + length <= end else { return }
+                // Id 0 with a length, and id 15, end the list (RFC 8285 section 4.2).
+                guard id != 0, id != 15, at + 1 + length <= end else { return }
                 body(id, at + 1..<at + 1 + length)
                 at += 1 + length
             }
@@ -92,20 +93,3 @@ public enum DatagramClass: Hashable, Sendable {
         self = (192...223).contains(bytes[1]) ? .rtcp : .rtp
     }
 }
-
-/// How loud a packet's sound is (RFC 6464 section 3).
-public struct AudioLevel: Hashable, Sendable {
-    public var voice: Bool
-    /// -dBov: 0 is as loud as can be, 127 is silence.
-    public var level: UInt8
-
-    public static let uri = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-
-    public init(_ byte: UInt8) {
-        voice = byte & 0x80 != 0
-        level = byte & 0x7F
-    }
-}
-
-/// The header extension that names the m-line a packet belongs to (RFC 8843 section 15).
-public let mediaIdentificationURI = "urn:ietf:params:rtp-hdrext:sdes:mid"

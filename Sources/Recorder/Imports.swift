@@ -9,56 +9,6 @@ import RTP
 import SealedFile
 import Tap
 
-/// Captures to be recorded after the fact, with who is in them and what each of them allowed.
-public struct ImportRequest: Sendable {
-    public struct Person: Sendable {
-        /// The importer's own name for them.
-        public var key: String
-        public var name: String?
-        public var modalities: [Modality]
-        public init(key: String, name: String?, modalities: [Modality]) {
-            self.key = key
-            self.name = name
-            self.modalities = modalities
-        }
-    }
-
-    public struct Stream: Sendable {
-        public var people: [String]
-        public var kind: MediaKind
-        public var sdp: String
-        public init(people: [String], kind: MediaKind, sdp: String) {
-            self.people = people
-            self.kind = kind
-            self.sdp = sdp
-        }
-    }
-
-    public var pipeline: String
-    public var captures: [String]
-    public var people: [Person]
-    public var streams: [Stream]
-
-    public init(pipeline: String, captures: [String], people: [Person], streams: [Stream]) {
-        self.pipeline = pipeline
-        self.captures = captures
-        self.people = people
-        self.streams = streams
-    }
-}
-
-/// What an import has become.
-public struct ImportedRecording: Sendable {
-    public var recording: RecordingID
-    /// The importer's names by participant.
-    public var keys: [ParticipantID: String]
-    /// A principal that may see the recording's state.
-    public var moderator: Principal
-    /// By place in the request: why a stream was left out.
-    public var refused: [Int: String]
-    public var streams: [Int: StreamID]
-}
-
 extension Recorder {
     /// Brings captures in through the same gate and packet log as live packets, and enqueues the pipeline.
     ///
@@ -70,35 +20,53 @@ extension Recorder {
         for person in request.people {
             ids[person.key] = try await invite(InvitationRequest(name: person.name ?? person.key, minor: nil), to: meeting, as: moderator).participant.id
         }
-        var imported = ImportedRecording(recording: .random(), keys: Dictionary(uniqueKeysWithValues: ids.map { ($0.value, $0.key) }), moderator: moderator, refused: [:], streams: [:])
+        var imported = ImportedRecording(recording: .random(), keys: Dictionary(uniqueKeysWithValues: ids.map { ($0.value, $0.key) }), moderator: moderator)
         var prepared: [PreparedStream] = []
+        var owners: [(stream: Int, request: ImportRequest.Stream)] = []
         for (place, stream) in request.streams.enumerated() {
-            let asked = StreamRequest(participants: stream.people.compactMap { ids[$0] }, kind: stream.kind, sdp: stream.sdp)
             do {
-                let ready = try Self.prepare(asked, place, Set(ids.values))
+                let ready = try await prepare(stream, place, ids)
                 imported.streams[place] = ready.id
+                owners.append((prepared.count, stream))
                 prepared.append(ready)
-            } catch {
+            } catch let error as RecorderError {
                 guard error.code == .unsupported else { throw error }
                 imported.refused[place] = error.detail
             }
         }
-        guard !prepared.isEmpty else { throw RecorderError(.unsupported, imported.refused.sorted { $0.key < $1.key }.map(\.value).joined(separator: "; "), hint: Self.codecHint) }
+        let (sources, known) = (ImportSource.all(of: request, owners: owners), ids)
+        let files = try await BlockingWork.run {
+            try ImportSource.check(sources, files: request.files)
+            return try Self.prepare(request.files, known)
+        }
+        for file in files { imported.files[file.place, default: []].append(file.id) }
+        guard !prepared.isEmpty || !files.isEmpty else { throw RecorderError(.unsupported, imported.refused.sorted { $0.key < $1.key }.map(\.value).joined(separator: "; "), hint: Self.codecHint) }
         let (recording, streams) = (imported.recording, prepared)
-        let state = try await enter(recording, meeting, request, streams, ids)
+        let state = try await enter(recording, meeting, request, streams, files, ids)
         let tapped = try await tapStreams(recording, streams)
         let open = streams.map { state.mayRecord($0.participants, $0.kind.modality, at: clock.now) }
-        let statistics = try await BlockingWork.onThread(named: "import") { try Self.feed(request.captures, tapped, open, progress) }
-        try await keep(Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), statistics)), recording)
+        let (statistics, notes) = try await BlockingWork.onThread(named: "import") { try Self.feed(sources, tapped, open, progress) }
+        imported.notes = notes
+        try await keep(statistics, recording)
         try await stop(recording, moderator.subject)
         return imported
     }
 
-    private func enter(_ id: RecordingID, _ meeting: MeetingID, _ request: ImportRequest, _ streams: [PreparedStream], _ ids: [String: ParticipantID]) async throws -> ConsentState {
+    private func prepare(_ stream: ImportRequest.Stream, _ place: Int, _ ids: [String: ParticipantID]) async throws -> PreparedStream {
+        var sdp = stream.sdp
+        if sdp == nil {
+            guard let capture = stream.capture else { throw RecorderError(.invalid, "stream \(place + 1) has no sdp", hint: "`mitschnitt inspect` proposes one", pointer: "/streams/\(place)") }
+            sdp = try await BlockingWork.run { try ImportSource.announcement(capture) }
+        }
+        return try Self.prepare(StreamRequest(participants: stream.people.compactMap { ids[$0] }, kind: stream.kind, sdp: sdp ?? ""), place, Set(ids.values))
+    }
+
+    private func enter(_ id: RecordingID, _ meeting: MeetingID, _ request: ImportRequest, _ streams: [PreparedStream], _ files: [PreparedFile],
+                       _ ids: [String: ParticipantID]) async throws -> ConsentState {
         let now = clock.now
         let days = configuration.retention.recordingDays
         let notice = Notice(language: "en", policy: configuration.retention, days: days)
-        try await keys.create(recording: id, tracks: streams.map(\.track), now: now)
+        try await keys.create(recording: id, tracks: streams.map(\.track) + files.map(\.track), now: now)
         return try await catalog.write { db in
             let expires = now + .seconds(Int64(days) * 86_400)
             try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: request.pipeline, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
@@ -106,6 +74,7 @@ extension Recorder {
             for (place, stream) in streams.enumerated() {
                 try Self.insert(stream, place, stream.media.map { TapEndpoint(address: "", rtpPort: $0.port, rtcpPort: $0.effectiveRTCPPort) }, id, db)
             }
+            for (place, file) in files.enumerated() { try Self.insert(file, streams.count + place, id, db) }
             try db.keep(notice)
             var state = try db.consentState(of: id)
             for person in request.people {
@@ -121,26 +90,28 @@ extension Recorder {
         }
     }
 
-    private static func feed(_ captures: [String], _ streams: [TapStream], _ open: [Bool], _ progress: (Double) -> Void) throws -> [StreamStatistics] {
-        let session = try ImportSession(streams: streams)
-        var last: WallTime?
-        for (place, capture) in captures.enumerated() {
-            let reader = try CaptureFileReader(path: capture)
-            var told = 0.0
-            while let datagram = try reader.next() {
-                if last == nil { for (stream, isOpen) in open.enumerated() where isOpen { session.setGate(true, stream: stream, at: datagram.arrival) } }
-                session.feed(datagram)
-                last = datagram.arrival
-                let share = (Double(place) + Double(reader.bytesRead) / Double(max(reader.size, 1))) / Double(captures.count)
-                if share - told >= 0.02 {
-                    told = share
-                    progress(share)
-                }
+    private static func feed(_ sources: [ImportSource], _ tapped: [TapStream], _ open: [Bool], _ progress: (Double) -> Void) throws -> (statistics: [StreamID: StreamStatistics], notes: [String]) {
+        var statistics: [StreamID: StreamStatistics] = [:]
+        var notes: [String] = []
+        let total = max(1, sources.reduce(0) { $0 + $1.bytes })
+        var (before, told, isEmpty) = (0, 0.0, true)
+        for source in sources {
+            let found = try source.feed(tapped, open) { bytes in
+                let share = min(1, Double(before + bytes) / Double(total))
+                guard share - told >= 0.02 else { return }
+                told = share
+                progress(share)
             }
+            before += source.bytes
+            notes += found.notes
+            isEmpty = isEmpty && found.isEmpty
+            for (place, counts) in zip(source.streams, found.statistics) { statistics[tapped[place].id] = counts }
         }
         progress(1)
-        guard let last else { throw RecorderError(.invalid, "there is not one UDP datagram in \(captures.joined(separator: ", "))", hint: "capture with tcpdump -w") }
-        return try session.finish(at: last)
+        guard sources.isEmpty || !isEmpty else {
+            throw RecorderError(.invalid, "there is not one UDP datagram in \(Set(sources.flatMap(\.captures)).sorted().joined(separator: ", "))", hint: "`mitschnitt inspect` lists what is in them")
+        }
+        return (statistics, notes)
     }
 
     /// Opens a finished rendition for the owner of the data folder, on this machine: `render` and `export`. Blocks until all is written.

@@ -43,7 +43,7 @@ extension Recorder {
             id: id, meeting: meeting, state: state, pipeline: record.pipeline, startedAt: WallTime(nanoseconds: record.startedAt).seconds,
             stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
             releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
-            streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot) },
+            streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot, streams) },
             progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems)
     }
 
@@ -57,7 +57,8 @@ extension Recorder {
     /// What the catalog keeps as JSON was written by us; nil only where it is missing or of another version.
     static func decoded<Value: Decodable>(_ json: String?) -> Value? { json.flatMap { try? JSONDecoder().decode(Value.self, from: Data($0.utf8)) } }
 
-    private static func view(_ stream: StreamRecord, _ participants: [String], _ snapshot: CaptureSession.Snapshot?) -> StreamView? {
+    private static func view(_ stream: StreamRecord, _ participants: [String], _ snapshot: CaptureSession.Snapshot?,
+                             _ all: [(stream: StreamRecord, participants: [String])]) -> StreamView? {
         guard let id = StreamID(rawValue: stream.id), let kind = MediaKind(rawValue: stream.kind) else { return nil }
         let counts = snapshot?.streams[id] ?? decoded(stream.statistics) ?? StreamStatistics()
         let endpoints = snapshot == nil ? [] : endpoints(stream).map { EndpointView(address: $0.address, rtpPort: Int($0.rtpPort), rtcpPort: Int($0.rtcpPort)) }
@@ -67,21 +68,11 @@ extension Recorder {
             endpoint: endpoints.first, layers: endpoints.count > 1 ? endpoints : nil, unsupported: unsupported.isEmpty ? nil : unsupported,
             recording: snapshot?.open.contains(id) ?? false, packets: counts.packets, droppedByGate: counts.droppedByGate, strangers: counts.strangers,
             malformed: counts.malformed, replayed: counts.replayed, notAuthentic: counts.notAuthentic, kernelDrops: counts.kernelDrops,
-            lastPacketAt: counts.lastArrival?.seconds, health: snapshot?.health[id].map { HealthView($0, kind) }, verdict: verdict(stream, counts))
+            lastPacketAt: counts.lastArrival?.seconds, health: snapshot?.health[id].map { HealthView($0, kind) },
+            verdict: verdict(stream, participants, counts, all))
     }
 
-    private static func unsupported(_ stream: StreamRecord) -> [String] { (decoded(stream.format) as TrackFormat?).map(unsupported) ?? [] }
-
-    static func verdict(_ stream: StreamRecord, _ counts: StreamStatistics) -> VerdictView? {
-        guard let word = stream.verdict else { return nil }
-        let summary: TrackSummary? = decoded(stream.summary)
-        let unread = unsupported(stream).map { "the codec \($0), announced beside others, cannot be read" }
-        guard let summary else { return VerdictView(summary: word, packets: counts.packets, lost: 0, duplicates: 0, details: counts.defects + unread) }
-        let found = summary.verdict
-        return VerdictView(summary: word, packets: found.packets, lost: found.lost, duplicates: found.duplicates, startWall: summary.startWall.seconds,
-                           endWall: summary.endWall.seconds, clock: found.clock, driftPpm: found.driftPPM,
-                           longestKeyFrameGapMs: summary.kind == .audio ? nil : found.longestKeyFrameGapMs, details: found.defects(counts) + unread)
-    }
+    static func unsupported(_ stream: StreamRecord) -> [String] { (decoded(stream.format) as TrackFormat?).map(unsupported) ?? [] }
 
     private static func view(_ job: Job, _ streams: [StreamRecord]) -> StageProgressView {
         let track = job.name.split(separator: "/").dropFirst().first.map(String.init)
@@ -139,19 +130,6 @@ extension Recorder {
         }
         if let from = since { spans.append([from.seconds, end.seconds]) }
         return spans
-    }
-}
-
-extension TrackVerdict {
-    /// What is wrong with a track, in words; empty where it is whole.
-    func defects(_ counts: StreamStatistics) -> [String] {
-        var list: [String] = []
-        if lost > 0 { list.append("\(lost) packets lost on the way") }
-        if droppedUnits > 0 { list.append("\(droppedUnits) pictures left out after losses") }
-        list += counts.defects
-        if outliers > 0 { list.append("\(outliers) packets with time stamps that fit nowhere") }
-        if epochs > 1 { list.append("the sender began anew \(epochs - 1) times") }
-        return list
     }
 }
 

@@ -145,8 +145,16 @@ extension Recorder {
         guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { return }
         let pipeline = try pipeline(named: record.pipeline)
         var tracks: [PlannedTrack] = []
-        for (stream, _) in try await catalog.read({ try $0.streams(of: id.rawValue) }) {
+        let consents = try await catalog.read { try $0.consentState(of: id) }
+        for (stream, people) in try await catalog.read({ try $0.streams(of: id.rawValue) }) {
             guard let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind), stream.verdict != "erased" else { continue }
+            if stream.isFile {
+                // A mixed source: everybody in it, or nothing of it.
+                if stream.summary != nil { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: true)) } else if stream.source != nil {
+                    if Self.mayRecord(stream, people, consents, at: clock.now) { tracks.append(PlannedTrack(id: track, kind: kind)) } else { try await setVerdict("not-consented", stream: stream.id) }
+                }
+                continue
+            }
             let folder = configuration.trackFolder(id.rawValue, stream.track).path
             let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
             let key = try await keys.key(KeyStore.track(track))

@@ -54,7 +54,10 @@ extension StageWorker {
         var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil))
         do {
             if let track = payload.job.track {
-                guard let (stream, _) = streams.first(where: { $0.stream.track == track.rawValue }) else { throw Recorder.notFound }
+                guard let (stream, people) = streams.first(where: { $0.stream.track == track.rawValue }) else { throw Recorder.notFound }
+                if stream.source != nil, !Recorder.mayRecord(stream, people, state, at: recorder.clock.now) {
+                    throw StageRunError.failed(StageFailure(code: .nothingToDo, what: "not everybody in the file consents"))
+                }
                 try await prepareTrack(stream, track, recording, lease, &preparation)
             } else {
                 let now = recorder.clock.now
@@ -76,12 +79,17 @@ extension StageWorker {
     private func prepareTrack(_ stream: StreamRecord, _ track: TrackID, _ recording: RecordingID, _ lease: Lease, _ preparation: inout StagePreparation) async throws {
         guard let kind = MediaKind(rawValue: stream.kind), let format: TrackFormat = Recorder.decoded(stream.format) else { throw Recorder.notFound }
         let key = try await recorder.keys.key(KeyStore.track(track))
-        let folder = recorder.configuration.trackFolder(recording.rawValue, stream.track)
-        let numbers = try await BlockingWork.run { try TrackLogFolder.segments(folder.path) }
-        var places: [Int] = []
-        for number in numbers { places.append(try preparation.open(folder.appending(path: TrackLogFiles.segment(number)).path, O_RDONLY)) }
-        preparation.order.inputs = [StageInput(descriptors: places, key: key, content: .packetLog(
-            identity: TrackLogIdentity(recording: recording, track: track, kind: kind), format: format, segments: numbers))]
+        if let file: ImportedFile = Recorder.decoded(stream.source) {
+            let place = try preparation.open(source: file)
+            preparation.order.inputs = [StageInput(descriptors: [place], key: key, content: .file(container: file.container, kind: kind, start: file.start))]
+        } else {
+            let folder = recorder.configuration.trackFolder(recording.rawValue, stream.track)
+            let numbers = try await BlockingWork.run { try TrackLogFolder.segments(folder.path) }
+            var places: [Int] = []
+            for number in numbers { places.append(try preparation.open(folder.appending(path: TrackLogFiles.segment(number)).path, O_RDONLY)) }
+            preparation.order.inputs = [StageInput(descriptors: places, key: key, content: .packetLog(
+                identity: TrackLogIdentity(recording: recording, track: track, kind: kind), format: format, segments: numbers))]
+        }
         let output = output(recording, id: track.rawValue, name: "track", lease, keyID: nil)
         let place = try preparation.open(output.temporary.path, O_RDWR | O_CREAT | O_TRUNC)
         preparation.outputs = [output]
@@ -180,12 +188,15 @@ extension StageWorker {
 
     private static func enter(track result: StageResult, _ payload: StagePayload, _ db: Database) throws -> Bool {
         guard let summary = result.track, let output = result.outputs.first, let track = payload.job.track else { return false }
-        let isWhole = summary.verdict.lost == 0 && summary.verdict.droppedUnits == 0 && summary.verdict.outliers == 0
+        let isWhole = summary.verdict.isWhole
         try db.execute(sql: "UPDATE stream SET summary = ?, verdict = ?, file = ?, bytes = ?, sha256 = ? WHERE track = ? AND verdict IS NOT 'erased'", arguments: [
             String(decoding: try JSONEncoder().encode(summary), as: UTF8.self), isWhole ? "complete" : "defects", "artifacts/\(track).sealed", output.bytes,
             output.ciphertextSHA256, track.rawValue,
         ])
-        return db.changesCount == 1
+        guard db.changesCount == 1 else { return false }
+        // Which codec a finished file has, only its demuxer knew.
+        if let codec = summary.codec { try db.execute(sql: "UPDATE stream SET codec = ? WHERE track = ? AND codec = 'file'", arguments: [codec.description, track.rawValue]) }
+        return true
     }
 
     /// False where somebody withdrew, or the recording ended, while the stage ran: then nothing is published.

@@ -167,7 +167,8 @@ public final class StageWorker: Service {
             try await recorder.catalog.write { db in
                 guard try JobStore.complete(lease, now: now, db) else { return }
                 if let track = payload?.job.track {
-                    try db.execute(sql: "UPDATE stream SET verdict = ? WHERE track = ?", arguments: [failure.code == .unsupportedCodec ? "unsupported" : "empty", track.rawValue])
+                    try db.execute(sql: "UPDATE stream SET verdict = ?, problem = ? WHERE track = ? AND verdict IS NOT 'erased'",
+                                   arguments: [failure.code == .unsupportedCodec ? "unsupported" : "empty", failure.what, track.rawValue])
                 }
                 try Self.settle(job.group, db)
             }

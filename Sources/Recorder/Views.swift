@@ -115,21 +115,6 @@ public struct EndpointView: Codable, Sendable {
     public var rtcpPort: Int
 }
 
-public struct VerdictView: Codable, Sendable {
-    /// `complete`, `defects`, `empty`, `unsupported`.
-    public var summary: String
-    public var packets: Int
-    public var lost: Int
-    public var duplicates: Int
-    public var startWall: Double?
-    public var endWall: Double?
-    /// How RTP time was related to wall time, and its scatter.
-    public var clock: String?
-    public var driftPpm: Double?
-    public var longestKeyFrameGapMs: Double?
-    public var details: [String]
-}
-
 public struct StageProgressView: Codable, Sendable {
     /// The stage's name in the pipeline, with the participant where it runs per track.
     public var stage: String

@@ -95,6 +95,8 @@ public struct StageInput: Codable, Sendable {
     public enum Content: Codable, Sendable {
         /// A track's packet log; `segments` are the contexts' segment numbers, in the order of the descriptors.
         case packetLog(identity: TrackLogIdentity, format: TrackFormat, segments: [Int])
+        /// A finished file as it was brought, not sealed: `depacketize` takes one modality out of it. The key is the track's.
+        case file(container: FileContainer, kind: MediaKind, start: WallTime)
         /// A sealed Matroska track made by `depacketize`, with what that stage found out about it.
         case track(context: SealedContext, track: TrackSummary)
         /// A sealed rendition made by another stage.

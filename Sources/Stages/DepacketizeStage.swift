@@ -6,91 +6,70 @@ import Renditions
 import SealedFile
 
 extension StageRun {
-    /// Packet log to Matroska, nothing transcoded: one pass for the clock, one for the access units.
+    /// Packet log to Matroska, nothing transcoded: one pass for the clock, one for the access units; between them one more for the streams
+    /// of a track whose codec changes.
     func depacketize() throws -> StageResult {
         guard let input = order.inputs.first, case .packetLog(let identity, let format, let numbers) = input.content, numbers.count == input.descriptors.count else {
             throw StageFailure(code: .protocolViolation, what: "depacketize reads one packet log")
         }
         let segments = zip(numbers, try descriptors(of: input)).map { TrackLogReader.Segment(number: $0, descriptor: $1) }
         var survey = TrackSurvey(format: format)
+        var payloadTypes: Set<UInt8> = []
         let first = TrackLogReader(segments: segments, identity: identity, key: input.key)
-        while let record = try first.next() { survey.observe(record) }
+        while let record = try first.next() {
+            survey.observe(record)
+            if case .rtp(_, let bytes) = record, bytes.count > 1 { payloadTypes.insert(bytes[1] & 0x7F) }
+        }
         progress(0.4)
+        let timeline = survey.finish()
 
-        var depacketizer = Depacketizer(format: format, timeline: survey.finish())
+        var depacketizer = Depacketizer(format: format, timeline: timeline)
         if let unsupported = depacketizer.verdict.unsupported {
-            throw StageFailure(code: .unsupportedCodec, what: "the codec \(unsupported) is not supported", hint: "send Opus or VP8")
+            throw StageFailure(code: .unsupportedCodec, what: "the codec \(unsupported) is not supported",
+                               hint: "send Opus, G.711, G.722 or L16, and VP8, VP9, H.264, H.265 or AV1")
+        }
+        var declared = StreamCollector()
+        if StreamCollector.isNeeded(format, occurring: payloadTypes) {
+            let reader = TrackLogReader(segments: segments, identity: identity, key: input.key)
+            var dry = Depacketizer(format: format, timeline: timeline)
+            while let record = try reader.next() { dry.push(record) { declared.take($0) } }
+            dry.finish { declared.take($0) }
         }
         let second = TrackLogReader(segments: segments, identity: identity, key: input.key)
-        let writer = TrackFileWriter(output: try output(), run: self, kind: format.kind, codec: format.codecs.values.first { Depacketizer.isSupported($0) })
+        // Matroska patches its sizes and its seek head within the first chunk.
+        let sink = try sink(output(), windowBytes: 1 << 16)
+        let writer = TrackFileWriter(sink, declared: declared.streams)
         let total = max(1, first.bytesRead)
         while let record = try second.next() {
             try depacketizer.push(record) { try writer.take($0) }
             progress(0.4 + 0.6 * Double(second.bytesRead) / Double(total))
         }
         try depacketizer.finish { try writer.take($0) }
-        let verdict = depacketizer.verdict
-        guard let (report, start, end) = try writer.finish() else {
+        var verdict = depacketizer.verdict
+        verdict.droppedUnits += writer.refused
+        guard let (start, end) = try writer.finish() else {
             throw StageFailure(code: .nothingToDo, what: "not one access unit could be decoded out of \(verdict.packets) packets")
         }
+        let report = Self.report(try sink.writer.finish(), start: start, duration: end - start)
         let summary = TrackSummary(kind: format.kind, codec: writer.codec, startWall: start, endWall: end, blanks: writer.blanks, verdict: verdict)
         return StageResult(outputs: [report], track: summary)
     }
 }
 
-/// Writes access units into one Matroska file; begins with the first of them.
-final class TrackFileWriter {
-    let codec: Codec?
-    private(set) var blanks: [WallTime] = []
-    private let output: StageOutput
-    private let run: StageRun
-    private let kind: MediaKind
-    private var muxer: Muxer?
-    private var sink: SealedSink?
-    private var stream = 0
-    private var start: WallTime?
-    private var end: WallTime?
-    private let packet = Packet()
+/// Finds the streams that a track's file has, each by its codec's first key unit. Keeps their descriptions, not the units.
+struct StreamCollector {
+    private(set) var streams: [(Codec, CodedStream)] = []
 
-    init(output: StageOutput, run: StageRun, kind: MediaKind, codec: Codec?) {
-        (self.output, self.run, self.kind, self.codec) = (output, run, kind, codec)
+    mutating func take(_ event: TrackEvent) {
+        guard case .accessUnit(let unit) = event, unit.isKey, streams.count < TrackFileWriter.codecsMax,
+              !streams.contains(where: { $0.0 == unit.codec }), let stream = CodedStream(unit) else { return }
+        streams.append((unit.codec, stream))
     }
 
-    func take(_ event: TrackEvent) throws {
-        switch event {
-        case .blank(let time): if blanks.count < TrackVerdict.listMax { blanks.append(time) }
-        case .accessUnit(let unit): try write(unit)
-        }
-    }
-
-    private func write(_ unit: AccessUnit) throws {
-        if muxer == nil { try open(unit) }
-        guard let muxer, let start else { return }
-        try unit.payload.withUnsafeBytes { try packet.fill($0) }
-        // A decoder gives Opus out later than it was captured; the file says so, and the times are those of what is heard.
-        let lag = kind == .audio ? Int64(OpusDecoder.preskip) * 1_000_000_000 / 48_000 : 0
-        packet.pts = (unit.time - start).count - lag
-        packet.dts = packet.pts
-        packet.duration = unit.duration?.count ?? 0
-        packet.isKey = unit.isKey
-        try muxer.write(packet, stream: stream, timeBase: Rational(1, 1_000_000_000))
-        end = unit.time + (unit.duration ?? .milliseconds(1))
-    }
-
-    private func open(_ unit: AccessUnit) throws {
-        // Matroska patches its sizes and its seek head within the first chunk.
-        let sink = try run.sink(output, windowBytes: 1 << 16)
-        let muxer = try Muxer(sink, as: .matroska)
-        stream = kind == .audio ? try muxer.addOpus(channels: codec?.channels ?? 2) : try muxer.addVP8(width: unit.width ?? 640, height: unit.height ?? 480)
-        try muxer.writeHeader()
-        (self.sink, self.muxer, start) = (sink, muxer, unit.time)
-    }
-
-    /// Nil if nothing was written.
-    func finish() throws -> (OutputReport, WallTime, WallTime)? {
-        guard let muxer, let sink, let start, let end else { return nil }
-        try muxer.finish()
-        let digest = try sink.writer.finish()
-        return (StageRun.report(digest, start: start, duration: end - start), start, end)
+    /// Whether several codecs may be in the track, judged by the payload types that occur in it. A list that repeats itself (RFC 2198) hides
+    /// what it carries, so that any codec of the format may be in it.
+    static func isNeeded(_ format: TrackFormat, occurring: Set<UInt8>) -> Bool {
+        let hides = format.codecs.contains { $1.name == "red" && occurring.contains($0) }
+        return Set(format.codecs.filter { (hides || occurring.contains($0.key)) && CodedStream.Format.byName[$0.value.name] != nil }.values).count > 1
     }
 }

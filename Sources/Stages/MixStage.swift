@@ -44,7 +44,10 @@ extension StageRun {
         }
         func write(_ block: [Float], _ at: Int) throws {
             var block = block
-            for i in block.indices { block[i] *= gain }
+            block.withUnsafeMutableBufferPointer { samples in
+                guard let sample = samples.baseAddress else { return }
+                for i in 0..<samples.count { sample[i] *= gain }
+            }
             limiter.process(&block)
             try give(block)
             progress(0.4 + 0.6 * Double(at) / Double(total))
@@ -74,7 +77,7 @@ struct MixReader {
         tracks = try inputs.compactMap { input in
             guard case .track(let context, let summary) = input.content else { return nil }
             let origin = Int(((summary.startWall - span.start).seconds * 48_000).rounded())
-            return try TrackSound(run.source(input, context), origin: origin, channels: channels)
+            return try TrackSound(run.source(input, context), origin: origin, channels: channels, summary: summary)
         }
     }
 
@@ -83,7 +86,7 @@ struct MixReader {
         var at = 0
         while at < total {
             var block = [Float](repeating: 0, count: min(Self.blockSamples, total - at) * channels)
-            for track in tracks { try track.add(to: &block, start: at) }
+            try block.withUnsafeMutableBufferPointer { for track in tracks { try track.add(to: $0, start: at) } }
             try body(block, at)
             at += block.count / channels
         }

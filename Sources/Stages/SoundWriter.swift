@@ -35,24 +35,25 @@ final class SoundWriter {
         waiting.append(contentsOf: samples)
         let size = encoder.frameSamples * channels
         var used = 0
-        while waiting.count - used >= size {
-            try encode(waiting[used..<used + size])
-            used += size
+        try waiting.withUnsafeBufferPointer { all in
+            while all.count - used >= size {
+                try encode(UnsafeBufferPointer(rebasing: all[used..<used + size]))
+                used += size
+            }
         }
         waiting.removeFirst(used)
     }
 
-    private func encode(_ samples: ArraySlice<Float>) throws {
+    private func encode(_ samples: UnsafeBufferPointer<Float>) throws {
         let count = samples.count / channels
         let frame = try Frame.sound(samples: count, channels: channels, planar: encoder.isPlanar)
-        if encoder.isPlanar {
+        if !encoder.isPlanar || channels == 1 {
+            _ = frame.interleaved(channels: encoder.isPlanar ? 1 : channels).update(fromContentsOf: samples)
+        } else if let source = samples.baseAddress {
             for channel in 0..<channels {
-                let target = frame.channel(channel)
-                for i in 0..<count { target[i] = samples[samples.startIndex + i * channels + channel] }
+                guard let target = frame.channel(channel).baseAddress else { continue }
+                for i in 0..<count { target[i] = source[i * channels + channel] }
             }
-        } else {
-            let target = frame.interleaved(channels: channels)
-            for (i, sample) in samples.enumerated() { target[i] = sample }
         }
         frame.pts = Int64(written)
         written += count
@@ -65,7 +66,7 @@ final class SoundWriter {
     }
 
     func finish() throws -> SealedDigest {
-        if !waiting.isEmpty { try encode(waiting[...]) }
+        if !waiting.isEmpty { try waiting.withUnsafeBufferPointer { try encode($0) } }
         try encoder.drain()
         try collect()
         try muxer.finish()

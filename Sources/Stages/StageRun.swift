@@ -16,7 +16,9 @@ public final class StageRun {
         let run = StageRun(order, descriptors, progress)
         do {
             switch order.stage {
-            case .depacketize: return try run.depacketize()
+            case .depacketize:
+                if case .file(let container, let kind, let start) = order.inputs.first?.content { return try run.remux(container, kind, start) }
+                return try run.depacketize()
             case .mix: return try run.mix()
             case .compose: return try run.compose()
             case .waveform: return try run.waveform()

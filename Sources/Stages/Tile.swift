@@ -5,25 +5,16 @@ import Renditions
 
 /// One participant's picture track and its place on the canvas.
 final class Tile {
-    private let demuxer: Demuxer
-    private let decoder: Decoder
-    private let stream: Demuxer.Stream
+    private let pictures: TrackPictures
     private let scaler = Scaler()
     private let summary: TrackSummary
     private let holdSeconds: Double
-    private let packet = Packet()
-    private let decoded = Frame()
-    /// The newest decoded picture whose time has come.
-    private let shown = Frame()
-    private var shownTime: WallTime?
+    /// A picture in its cell's size, to be turned.
+    private var unturned: UnturnedPicture?
     private let label: TextLabel
     private var hasLabel: Bool
     private let cell: Cell
-    private var waiting: WallTime?
-    private var isOver = false
     private var drawn: Drawn = .nothing
-    /// Packets that could not be decoded.
-    private(set) var errors = 0
 
     struct Cell: Hashable {
         var x, y, width, height: Int
@@ -32,10 +23,7 @@ final class Tile {
     private enum Drawn: Equatable { case nothing, placeholder, picture(WallTime) }
 
     init(_ source: any MediaSource, summary: TrackSummary, label: String?, cell: Cell, holdSeconds: Double) throws {
-        demuxer = try Demuxer(source, as: .matroska)
-        guard let video = demuxer.streams.first(where: \.isVideo) else { throw StageFailure(code: .damagedInput, what: "a picture track without pictures") }
-        stream = video
-        decoder = try Decoder(video)
+        pictures = try TrackPictures(source, startWall: summary.startWall)
         (self.summary, self.cell, self.holdSeconds) = (summary, cell, holdSeconds)
         let text = label ?? ""
         hasLabel = !text.isEmpty
@@ -47,7 +35,8 @@ final class Tile {
 
     /// Brings the tile to `now` (a picture up to `tolerance` later is taken too); draws only what changed.
     func draw(on canvas: borrowing Frame, now: WallTime, tolerance: Nanoseconds) throws {
-        try advance(to: now + tolerance)
+        try pictures.advance(to: now + tolerance)
+        let shownTime = pictures.shownTime
         let blank = summary.blanks.last { $0 <= now }
         var visible = false
         if let shownTime {
@@ -60,9 +49,16 @@ final class Tile {
         drawn = wanted
         var box = cell
         if visible {
-            box = Self.fitted(shown.width, shown.height, into: cell)
+            let turn = rotation(at: shownTime)
+            let isAcross = turn % 180 != 0
+            let (width, height) = (pictures.shown.width, pictures.shown.height)
+            box = Self.fitted(isAcross ? height : width, isAcross ? width : height, into: cell)
             if !wasPicture || box != lastBox { canvas.fill(x: cell.x, y: cell.y, width: cell.width, height: cell.height, luma: 24) }
-            try scaler.scale(shown, into: canvas, x: box.x, y: box.y, width: box.width, height: box.height)
+            if turn == 0 {
+                try scaler.scale(pictures.shown, into: canvas, x: box.x, y: box.y, width: box.width, height: box.height)
+            } else {
+                try drawTurned(on: canvas, box, turn)
+            }
             lastBox = box
         } else {
             canvas.fill(x: cell.x, y: cell.y, width: cell.width, height: cell.height, luma: 40)
@@ -75,29 +71,24 @@ final class Tile {
 
     private var lastBox: Cell?
 
-    /// Decodes up to the last picture at or before `limit`.
-    private func advance(to limit: WallTime) throws {
-        while !isOver {
-            if waiting == nil {
-                guard try demuxer.read(into: packet) else {
-                    isOver = true
-                    return
-                }
-                guard packet.streamIndex == stream.index, packet.hasTime else { continue }
-                waiting = summary.startWall + Nanoseconds(seconds: Double(packet.pts) * stream.timeBase.value)
-            }
-            guard let time = waiting, time <= limit else { return }
-            waiting = nil
-            do {
-                try decoder.send(packet)
-                while try decoder.receive(into: decoded) {
-                    shown.swap(decoded)
-                    shownTime = time
-                }
-            } catch {
-                errors += 1  // the picture before stays until a good one comes
-            }
-        }
+    /// Degrees clockwise, as the sender's camera was held then.
+    private func rotation(at time: WallTime?) -> Int {
+        guard let time, let last = summary.verdict.rotations.last(where: { $0.at <= time }) else { return 0 }
+        return [90, 180, 270].contains(last.degrees) ? last.degrees : 0
+    }
+
+    /// Scaled first, since that leaves the fewest pixels to be turned.
+    private func drawTurned(on canvas: borrowing Frame, _ box: Cell, _ turn: Int) throws {
+        let (width, height) = turn == 180 ? (box.width, box.height) : (box.height, box.width)
+        if unturned?.frame.width != width || unturned?.frame.height != height { unturned = try UnturnedPicture(width: width, height: height) }
+        guard let unturned else { return }
+        try scaler.scale(pictures.shown, into: unturned.frame, x: 0, y: 0, width: width, height: height)
+        canvas.copy(unturned.frame, turnedClockwise: turn, toX: box.x, y: box.y)
+    }
+
+    private final class UnturnedPicture {
+        let frame: Frame
+        init(width: Int, height: Int) throws { frame = try Frame.picture(width: width, height: height) }
     }
 
     /// The largest place of the picture's shape within a cell, in even pixels, in the middle.

@@ -1,54 +1,77 @@
+import Depacketize
 import FFmpeg
 import Media
 import Renditions
 
 /// One sound track decoded on demand and laid at its place on a rendition's time line, in samples at 48 kHz.
 ///
-/// Contiguous packets stay contiguous although Matroska counts in milliseconds; one lost packet is taken from the redundancy of the next,
-/// up to 100 ms are concealed, and all else that is missing is silence of the exact length. Memory: one packet.
+/// Sound stays where its packets' times lie on the wall clock, whatever the sender's clock does (``SoundPlacer``); stretches known to be
+/// silent are not decoded. Memory: one packet and its sound.
 final class TrackSound {
-    /// Packets that lie within this of the end of the one before follow it without a seam.
-    static let snapSamples = 96
-    static let concealSamplesMax = 4_800
+    /// The last of a silence is decoded, though not heard: then the decoder is where the sender's encoder was.
+    static let convergeSamples = 3_840
+    /// A clock this near to ours does not leave its place by more than a packet's rounding for minutes, and by some ms an hour.
+    static let driftPPMMin = 1.0
 
     private let demuxer: Demuxer
-    private let decoder: OpusDecoder
     private let channels: Int
-    private let stream: Int
+    private var lines: [Int: SoundLine] = [:]
     private let packet = Packet()
-    private var scratch: [Float]
     /// Place of the track's timestamp 0 on the time line.
     private let origin: Int
-    /// Where the next contiguous packet goes.
-    private var next: Int?
-    private var wasDTX = false
-    private var ready: (at: Int, samples: [Float])?
+    /// Places between which nothing is heard, in order.
+    private let silences: [Range<Int>]
+    private var silence = 0
+    private var current: Int?
+    private let ready = Ready()
     private var isOver = false
 
-    init(_ source: any MediaSource, origin: Int, channels: Int) throws {
-        demuxer = try Demuxer(source, as: .matroska)
-        guard let audio = demuxer.streams.first(where: \.isAudio) else { throw StageFailure(code: .damagedInput, what: "a sound track without sound") }
-        stream = audio.index
-        decoder = try OpusDecoder(channels: channels)
-        self.channels = channels
-        self.origin = origin
-        scratch = [Float](repeating: 0, count: OpusDecoder.packetSamplesMax * channels)
+    /// Sound that was decoded and not mixed yet.
+    private final class Ready {
+        var stretches: [(at: Int, samples: [Float])] = []
+        var used = 0
     }
 
-    /// Adds what sounds in `start..<start + mix.count / channels` to `mix`.
-    func add(to mix: inout [Float], start: Int) throws {
+    init(_ source: any MediaSource, origin: Int, channels: Int, summary: TrackSummary? = nil) throws {
+        demuxer = try Demuxer(source, as: .matroska)
+        self.channels = channels
+        self.origin = origin
+        let isDrifting = abs(summary?.verdict.driftPPM ?? 0) >= Self.driftPPMMin
+        silences = summary.map { summary in
+            summary.verdict.silences.map { span in
+                let place = { (time: WallTime) in origin + Int(((time - summary.startWall).seconds * 48_000).rounded()) }
+                return place(span.start)..<max(place(span.start), place(span.end))
+            }
+        } ?? []
+        let audio = demuxer.streams.filter(\.isAudio)
+        guard !audio.isEmpty else { throw StageFailure(code: .damagedInput, what: "a sound track without sound") }
+        for stream in audio {
+            lines[stream.index] = try SoundLine(stream, channels: channels, isDrifting: isDrifting) { [ready] in ready.stretches.append(($0, $1)) }
+        }
+    }
+
+    /// Adds what sounds in `start..<start + mix.count / channels` to `mix`, which is interleaved.
+    func add(to mix: UnsafeMutableBufferPointer<Float>, start: Int) throws {
+        guard let target = mix.baseAddress else { return }
         let end = start + mix.count / channels
         while true {
-            if let (at, samples) = ready {
+            while ready.used < ready.stretches.count {
+                let (at, samples) = ready.stretches[ready.used]
                 guard at < end else { return }
                 let count = samples.count / channels
                 let (from, to) = (max(at, start), min(at + count, end))
                 if from < to {
-                    for i in 0..<(to - from) * channels { mix[(from - start) * channels + i] += samples[(from - at) * channels + i] }
+                    samples.withUnsafeBufferPointer { source in
+                        guard let sound = source.baseAddress else { return }
+                        let (sum, part) = (target + (from - start) * channels, sound + (from - at) * channels)
+                        for i in 0..<(to - from) * channels { sum[i] += part[i] }
+                    }
                 }
                 guard at + count <= end else { return }
-                ready = nil
+                ready.used += 1
             }
+            ready.stretches.removeAll(keepingCapacity: true)
+            ready.used = 0
             guard !isOver else { return }
             try decodeNext()
         }
@@ -58,31 +81,19 @@ final class TrackSound {
         repeat {
             guard try demuxer.read(into: packet) else {
                 isOver = true
+                if let current { try lines[current]?.finish(origin: Double(origin)) }
                 return
             }
-        } while packet.streamIndex != stream || !packet.hasTime
-        let bytes = packet.bytes
-        var at = origin + Int(packet.pts) * 48
-        if let next, abs(at - next) <= Self.snapSamples { at = next }
-        var samples: [Float] = []
-        if let next, at > next, !wasDTX, at - next <= Self.concealSamplesMax { samples = filled(missing: at - next, bytes) }
-        let begin = at - samples.count / channels
-        wasDTX = bytes.count <= 2
-        guard let count = decoder.decode(bytes, into: &scratch) else { return }  // a packet that is none: its time stays silent
-        samples.append(contentsOf: scratch[..<(count * channels)])
-        // Overlap (a clock that was corrected) is cut, never doubled.
-        let overlap = max(0, (next ?? begin) - begin)
-        if overlap > 0 { samples.removeFirst(min(samples.count, overlap * channels)) }
-        ready = (begin + overlap, samples)
-        next = max(next ?? 0, at + count)
-    }
-
-    private func filled(missing: Int, _ bytes: UnsafeRawBufferPointer) -> [Float] {
-        let whole = missing / 120 * 120
-        guard whole > 0 else { return [] }
-        // One packet is missing: the next may carry it (RFC 6716 section 2.1.7).
-        let recovered = whole <= 2_880 ? decoder.recover(missing: whole, from: bytes, into: &scratch) : decoder.conceal(missing: whole, into: &scratch)
-        guard let count = recovered else { return [] }
-        return Array(scratch[..<(count * channels)])
+        } while lines[packet.streamIndex] == nil || !packet.hasTime
+        let index = packet.streamIndex
+        // Another codec takes over: what the old one holds back comes first.
+        if let current, current != index { try lines[current]?.rest() }
+        current = index
+        guard let line = lines[index] else { return }
+        let at = origin + Int((Double(packet.pts) * line.secondsPerTick * 48_000).rounded())
+        while silence < silences.count, silences[silence].upperBound <= at { silence += 1 }
+        let isIn = silence < silences.count && silences[silence].contains(at)
+        let isConverging = isIn && at >= silences[silence].upperBound - Self.convergeSamples
+        try line.take(packet, origin: Double(origin), isSilent: isIn && !isConverging, isConverging: isConverging)
     }
 }

@@ -40,6 +40,13 @@ struct Measured {
         return result
     }
 
+    /// What all children that have ended cost so far.
+    static func children() -> (user: Double, system: Double) {
+        var usage = rusage()
+        getrusage(RUSAGE_CHILDREN.rawValue, &usage)
+        return (seconds(usage.ru_utime), seconds(usage.ru_stime))
+    }
+
     /// The median of some rounds, by CPU time.
     static func median(_ rounds: Int, _ body: () throws -> Measured) rethrows -> Measured {
         var all: [Measured] = []

@@ -22,7 +22,9 @@ if CommandLine.arguments.dropFirst().first == "--check" {
     do {
         _ = try Encoder.h264(width: 64, height: 64, frameRate: 25, preset: "veryfast", constantRateFactor: 25, threads: 1)
         _ = (try Encoder.aac(channels: 1, bitrate: 64_000), try Encoder.opus(channels: 1, bitrate: 64_000), try Encoder.jpeg(width: 64, height: 64), try OpusDecoder(channels: 1))
-        print(FFmpegLibrary.versions + ", libx264, aac, libopus")
+        guard Decoder.missing.isEmpty else { throw FFmpegError("no decoder for " + Decoder.missing.map(\.rawValue).joined(separator: ", "), -1) }
+        _ = try Resampler(rate: 8_000, channels: 1)
+        print(FFmpegLibrary.versions + ", libx264, aac, libopus; reads " + CodedStream.Format.allCases.map(\.rawValue).joined(separator: ", "))
         exit(0)
     } catch {
         print(error)

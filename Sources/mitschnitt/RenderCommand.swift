@@ -22,8 +22,18 @@ struct RenderCommand: AsyncParsableCommand {
                 - {participant: A, kind: audio, sdp: "v=0\\r\\n…"}
                 - {participant: A, kind: video, sdp: "v=0\\r\\n…"}
 
-            The m-line's port tells which packets belong to a stream; a=ssrc where several share one; a=crypto
-            opens SRTP, and several m-lines are layers of one picture. What nobody consented to is not read
+            Captures are pcap, pcapng or rtpdump; `mitschnitt inspect` lists their streams. The m-line's port tells which packets belong to a
+            stream; a=ssrc where several share one; a=crypto opens SRTP, and several m-lines are layers of one picture. A recording of one stream (.mjr, rtpdump) is named at its stream, and an .mjr needs no SDP:
+
+                - {participant: B, kind: audio, capture: b-audio.mjr}
+
+            A finished file (MP4, WebM, Matroska, WAV, Ogg) is a mixed source: its sound is used if everybody in it allowed sound, its picture
+            if everybody allowed the picture:
+
+              files:
+                - {path: talk.mp4, participants: [A, B], start: 2026-11-24T20:00:00Z}
+
+            The wall clock of the sources is the time line; `start` is for files that say no time of day. What nobody consented to is not read
             further than its header. Everything between is sealed under a key that only this process has; plaintext is written in --output
             only. What was made is listed in result.json.
             """)
@@ -70,9 +80,12 @@ struct RenderCommand: AsyncParsableCommand {
         logger.logLevel = .error
         let recorder = try Recorder(configuration, root: .random(), pipelines: [plan.name: plan], logger: logger)
         let request = ImportRequest(
-            pipeline: plan.name, captures: wanted.captures.map { URL(filePath: $0, relativeTo: base).path },
+            pipeline: plan.name, captures: (wanted.captures ?? []).map { path($0, base) },
             people: wanted.participants.map { .init(key: $0.id, name: $0.name, modalities: $0.consent?.modalities ?? []) },
-            streams: wanted.streams.map { .init(people: $0.everybody, kind: $0.kind, sdp: $0.sdp) })
+            streams: (wanted.streams ?? []).map { stream in
+                .init(people: stream.everybody, kind: stream.kind, sdp: stream.sdp, capture: stream.capture.map { path($0, base) }, start: stream.start?.time)
+            },
+            files: (wanted.files ?? []).map { .init(path: path($0.path, base), people: $0.participants, start: $0.start?.time, kinds: $0.kinds ?? [.audio, .video]) })
         let imported = try await recorder.importCaptures(request) { Terminal.shared.bars([("captures", $0, "")]) }
         Terminal.shared.settle()
         async let working: Void = StageWorker(recorder: recorder).runUntilEmpty()
@@ -84,6 +97,7 @@ struct RenderCommand: AsyncParsableCommand {
         encoder.keyEncodingStrategy = .convertToSnakeCase
         try encoder.encode(result).write(to: folder.appending(path: "result.json"))
         for output in result.outputs { Terminal.shared.line("\(folder.appending(path: output.file).path)  \(output.kind), \(String(format: "%.2f", output.duration)) s") }
+        for note in imported.notes { Terminal.shared.line(note) }
         for stream in result.streams where stream.verdict != "complete" {
             Terminal.shared.line("\(stream.participant) \(stream.kind.rawValue): \(stream.verdict)\(stream.details.isEmpty ? "" : " (\(stream.details.joined(separator: "; ")))")")
         }
@@ -93,6 +107,8 @@ struct RenderCommand: AsyncParsableCommand {
                                hint: "see streams in \(folder.appending(path: "result.json").path): who consented, and which packets came")
         }
     }
+
+    private func path(_ path: String, _ base: URL) -> String { URL(filePath: path, relativeTo: base).path }
 
     private func watch(_ recorder: Recorder, _ imported: ImportedRecording) async throws -> RecordingView {
         defer { Terminal.shared.settle() }
@@ -136,6 +152,8 @@ struct RenderResult: Encodable {
         var startWall: Double?
         var endWall: Double?
         var driftPpm: Double?
+        /// The finished file that it was taken from.
+        var file: String?
     }
 
     var outputs: [Output]
@@ -151,15 +169,28 @@ struct RenderResult: Encodable {
             outputs.append(Output(file: file, kind: rendition.kind, mediaType: rendition.mediaType, contains: rendition.contains.compactMap { imported.keys[$0] }.sorted(),
                                   startWall: rendition.startWall, duration: rendition.duration, bytes: rendition.bytes, width: rendition.width, height: rendition.height))
         }
-        let streams = wanted.streams.enumerated().map { place, stream in
-            let found = view.streams.first { $0.id == imported.streams[place] }
-            let isConsented = found.map { $0.packets > 0 || $0.droppedByGate == 0 } ?? true
-            return Stream(participant: stream.everybody.joined(separator: ", "), kind: stream.kind, codec: found?.codec, packets: found?.packets ?? 0,
-                          droppedByGate: found?.droppedByGate ?? 0,
-                          verdict: imported.refused[place] != nil ? "unsupported" : isConsented ? found?.verdict?.summary ?? "empty" : "not-consented",
-                          details: imported.refused[place].map { [$0] } ?? found?.verdict?.details ?? [], lost: found?.verdict?.lost ?? 0,
-                          startWall: found?.verdict?.startWall, endWall: found?.verdict?.endWall, driftPpm: found?.verdict?.driftPpm)
+        var streams = (wanted.streams ?? []).enumerated().map { place, stream in
+            Stream(stream.everybody, stream.kind, view.streams.first { $0.id == imported.streams[place] }, refused: imported.refused[place])
         }
-        return RenderResult(outputs: outputs, streams: streams, problems: view.problems)
+        for (place, file) in (wanted.files ?? []).enumerated() {
+            for id in imported.files[place] ?? [] {
+                guard let found = view.streams.first(where: { $0.id == id }) else { continue }
+                var stream = Stream(file.participants, found.kind, found, refused: nil)
+                stream.file = file.path
+                stream.packets = found.verdict?.packets ?? 0
+                streams.append(stream)
+            }
+        }
+        return RenderResult(outputs: outputs, streams: streams, problems: view.problems + imported.notes)
+    }
+}
+
+extension RenderResult.Stream {
+    init(_ people: [String], _ kind: MediaKind, _ found: StreamView?, refused: String?) {
+        let isConsented = found.map { $0.packets > 0 || $0.droppedByGate == 0 } ?? true
+        self.init(participant: people.joined(separator: ", "), kind: kind, codec: found?.codec, packets: found?.packets ?? 0, droppedByGate: found?.droppedByGate ?? 0,
+                  verdict: refused != nil ? "unsupported" : isConsented ? found?.verdict?.summary ?? "empty" : "not-consented",
+                  details: refused.map { [$0] } ?? found?.verdict?.details ?? [], lost: found?.verdict?.lost ?? 0,
+                  startWall: found?.verdict?.startWall, endWall: found?.verdict?.endWall, driftPpm: found?.verdict?.driftPpm)
     }
 }

@@ -26,14 +26,40 @@ struct RenderDescription: Decodable {
         var participant: String?
         var participants: [String]?
         var kind: MediaKind
-        var sdp: String
+        /// May be left out where `capture` is an .mjr.
+        var sdp: String?
+        /// A capture of this stream alone.
+        var capture: String?
+        var start: Moment?
 
         var everybody: [String] { participants ?? participant.map { [$0] } ?? [] }
     }
 
-    var captures: [String]
+    /// A finished file, with everybody in it.
+    struct File: Decodable {
+        var path: String
+        var participants: [String]
+        var start: Moment?
+        var kinds: [MediaKind]?
+    }
+
+    /// A date and time as RFC 3339 has them.
+    struct Moment: Decodable {
+        var time: WallTime
+
+        init(from decoder: any Decoder) throws {
+            let text = try decoder.singleValueContainer().decode(String.self)
+            guard let date = (try? Date(text, strategy: .iso8601)) ?? (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true))) else {  // one of the two forms
+                throw DecodingError.dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: "'\(text.prefix(40))' is no time such as 2026-11-24T20:00:00Z"))
+            }
+            time = WallTime(seconds: date.timeIntervalSince1970)
+        }
+    }
+
+    var captures: [String]?
     var participants: [Participant]
-    var streams: [Stream]
+    var streams: [Stream]?
+    var files: [File]?
 
     static let fileBytesMax = 4 << 20
 
@@ -57,15 +83,29 @@ struct RenderDescription: Decodable {
     }
 
     private func check(_ path: String) throws {
-        guard !captures.isEmpty else { throw CommandError(what: "\(path): no captures", hint: "captures: [meeting.pcap]") }
-        guard !streams.isEmpty, streams.count <= 200 else { throw CommandError(what: "\(path): \(streams.count) streams", hint: "1 to 200") }
+        let (captures, streams, files) = (captures ?? [], streams ?? [], files ?? [])
+        guard (1...200).contains(streams.count + files.count) else { throw CommandError(what: "\(path): \(streams.count) streams and \(files.count) files", hint: "1 to 200") }
+        guard captures.isEmpty == streams.allSatisfy({ $0.capture != nil }) else {
+            throw CommandError(what: captures.isEmpty ? "\(path): no captures" : "\(path): captures are given, but each stream names one of its own", hint: "captures: [meeting.pcap]")
+        }
         let known = Set(participants.map(\.id))
         guard known.count == participants.count else { throw CommandError(what: "\(path): a participant's id is there twice") }
         for (place, stream) in streams.enumerated() {
-            guard !stream.everybody.isEmpty else { throw CommandError(what: "\(path): streams[\(place)] has no participant") }
-            for id in stream.everybody where !known.contains(id) {
-                throw CommandError(what: "\(path): streams[\(place)] is of '\(id)', who is not among the participants", hint: "participants: \(known.sorted().joined(separator: ", "))")
+            try Self.check(stream.everybody, known, "\(path): streams[\(place)]")
+            guard stream.sdp != nil || stream.capture != nil else {
+                throw CommandError(what: "\(path): streams[\(place)] has no sdp", hint: "`mitschnitt inspect \(captures.first ?? "CAPTURE")` proposes one; only an .mjr, named as capture:, needs none")
             }
+        }
+        for (place, file) in files.enumerated() {
+            try Self.check(file.participants, known, "\(path): files[\(place)]")
+            guard file.kinds?.isEmpty != true else { throw CommandError(what: "\(path): files[\(place)] has no kinds", hint: "kinds: [audio, video], which is also what is taken without it") }
+        }
+    }
+
+    private static func check(_ people: [String], _ known: Set<String>, _ where: String) throws {
+        guard !people.isEmpty else { throw CommandError(what: "\(`where`) has no participant") }
+        for id in people where !known.contains(id) {
+            throw CommandError(what: "\(`where`) is of '\(id)', who is not among the participants", hint: "participants: \(known.sorted().joined(separator: ", "))")
         }
     }
 

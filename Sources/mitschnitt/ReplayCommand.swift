@@ -8,7 +8,7 @@ struct ReplayCommand: ParsableCommand {
         commandName: "replay", abstract: "Send a capture's packets to other ports, at their original timing.",
         discussion: "Example: mitschnitt replay Fixtures/vp8.pcap --map 40020=127.0.0.1:50000 --map 40022=127.0.0.1:50002")
 
-    @Argument(help: "A pcap or pcapng file.")
+    @Argument(help: "A pcap, pcapng, .mjr or rtpdump file; an .mjr is said to have been sent to port 5004.")
     var capture: String
 
     @Option(help: "A captured UDP destination port and where to send its packets: PORT=ADDRESS:PORT, with an IPv6 address in brackets. Packets to other ports are left out.")

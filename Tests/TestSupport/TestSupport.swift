@@ -1,7 +1,7 @@
 import Foundation
 
 /// A small seeded generator (SplitMix64): the same seed, the same run.
-public struct Seeded: RandomNumberGenerator {
+public struct Seeded: RandomNumberGenerator, Sendable {
     private var state: UInt64
     public init(_ seed: UInt64) { state = seed }
 

@@ -1,0 +1,5 @@
+import Media
+
+/// H265 payloads.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt { fuzzPictures(Codec(name: "H265", clockRate: 90_000), start, count) }
