@@ -76,7 +76,7 @@ let package = Package(
         // In front of the packet log.
         .target(name: "CLinux"),
         .systemLibrary(name: "CSRTP", pkgConfig: "libsrtp2", providers: [.apt(["libsrtp2-dev"])]),
-        library("SRTP", ["CSRTP"]),
+        library("SRTP", ["RTP", "CSRTP"]),
         library("Tap", ["Media", "RTP", "SRTP", "Depacketize", "Consent", "PacketLog", "SealedFile", "CLinux", log]),
         // Jobs and the catalog share one database.
         library("JobQueue", ["Media", grdb]),
@@ -103,7 +103,7 @@ let package = Package(
         .target(name: "TestSupport", dependencies: ["CSRTP", "SRTP", "Media", "RTP", "Depacketize"], path: "Tests/TestSupport", swiftSettings: settings),
         .executableTarget(name: "mitschnitt-torture", dependencies: ["Media", "RTP", "Depacketize", "TestSupport"], path: "Tests/Torture", swiftSettings: settings),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
-        tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP"), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
+        tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP", ["RTP"]), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
         tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),
         tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
         tests("Recorder", ["Media", "CLinux", "PacketLog", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log]),

@@ -234,4 +234,17 @@ struct CaptureCoreTests {
         core.note(lostToStorage: 3, isOver: true, stream: 0, at: WallTime(seconds: 42.5))
         #expect(asked(42.5) == 1)
     }
+
+    @Test("the key frame of each codec ends the asking for it", arguments: [
+        ("VP8", [0x10, 0x10, 0, 0, 0x9D, 0x01, 0x2A]), ("H264", [0x67, 0x42, 0, 0x1F]), ("H265", [0x40, 0x01, 0x0C]), ("AV1", [0x18, 0x0A, 0x01, 0, 0x10]),
+    ] as [(String, [UInt8])])
+    func keyFrames(codec: String, payload: [UInt8]) throws {
+        var core = try core(["v=0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 \(codec)/90000\n"])
+        _ = core.setGate(true, stream: 0, at: time)
+        #expect(send(&core, rtp(1, 1, payload: [0])) == 0)
+        #expect(core.dueRequests(at: time).map(\.request.kind) == [.pictureLoss])
+        #expect(send(&core, rtp(2, 2, payload: payload)) == 0)
+        for second in 2..<20 { #expect(core.dueRequests(at: WallTime(seconds: Double(second))).isEmpty) }
+        #expect(core.report(at: time)[0].keyFrameAge == 0)
+    }
 }
