@@ -16,11 +16,23 @@ extension Depacketizer {
             substreams[ssrc]?.change(to: codec, formats)
         }
         if let degrees = packet.extensions.rotationDegrees { rotations[ssrc] = degrees }
+        noteDependencies(packet, ssrc)
         let frames = packet.bytes.withUnsafeBytes {
             substreams[ssrc]?.assembler?.formats.push(UnsafeRawBufferPointer(rebasing: $0[packet.payload]), timestamp: Self.joined(epoch, timestamp), marker: packet.marker,
                                                       isContiguous: !packet.followsLoss) ?? []
         }
         for frame in frames { try give(frame, codec, ssrc, emit) }
+    }
+
+    /// Tells the format what the packet's dependency descriptor says, where there is one. Not of a retransmission: its header is its own.
+    private mutating func noteDependencies(_ packet: TrackPacket, _ ssrc: SSRC) {
+        guard let descriptorID, packet.origin == .itself else { return }
+        packet.bytes.withUnsafeBytes { bytes in
+            guard let header = try? RTPHeader(bytes) else { return }  // it parsed when it came
+            var place: Range<Int>?
+            header.forEachExtension(in: bytes) { if $0 == descriptorID { place = $1 } }
+            if let place { substreams[ssrc]?.assembler?.formats.note(dependencies: UnsafeRawBufferPointer(rebasing: bytes[place])) }
+        }
     }
 
     /// One number for a time stamp and its epoch, since a frame may be finished by a packet of the next epoch. A day at 90 kHz has 33 bits.

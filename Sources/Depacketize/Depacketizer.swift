@@ -26,6 +26,8 @@ public struct Depacketizer: Sendable {
     let format: TrackFormat
     let timeline: TrackTimeline
     private let extensions: ExtensionReader
+    /// Of the dependency descriptor, where it was announced.
+    let descriptorID: UInt8?
     /// The epochs of each SSRC, for a substream that begins.
     private let epochs: [SSRC: [(firstRecord: Int, place: Int)]]
     var substreams: [SSRC: Substream] = [:]
@@ -48,6 +50,7 @@ public struct Depacketizer: Sendable {
         (self.format, self.timeline) = (format, timeline)
         types = PayloadTypes(format)
         extensions = ExtensionReader(format.extensions)
+        descriptorID = format.extensions.first { $0.value == VideoFormats.dependencyDescriptorURI }?.key
         epochs = Dictionary(grouping: timeline.epochs.enumerated(), by: \.element.ssrc).mapValues { $0.map { ($0.element.firstRecord, $0.offset) } }
         notes = VerdictNotes(timeline)
         // A list with at least one codec that can be read is tried.
