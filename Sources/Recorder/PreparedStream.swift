@@ -75,15 +75,17 @@ extension Recorder {
             throw RecorderError(.invalid, "\(name) is announced as \(kind.rawValue), its m-line says \(line.type)", pointer: "/streams/\(place)/kind")
         }
         guard media.count == 1 || kind != .audio && media.count <= layersMax else {
-            throw RecorderError(.invalid, "\(name) has \(media.count) m-lines", hint: "one for sound; for a picture one, or up to \(layersMax) layers of it", pointer: pointer)
+            throw RecorderError(.invalid, "\(name) has \(media.count) m-lines",
+                                hint: "one for sound; for a picture one, or up to \(layersMax) layers of it", pointer: pointer)
         }
         for layer in media.dropFirst() {
             for (type, codec) in layer.codecs where media[0].codecs[type].map({ $0 != codec }) ?? false {
-                throw RecorderError(.invalid, "\(name): payload type \(type) is \(media[0].codecs[type]?.description ?? "") in one m-line and \(codec.description) in another",
+                throw RecorderError(.invalid, "\(name): payload type \(type) is not \(codec.description) in all m-lines",
                                     hint: "layers of one picture use the same payload types", pointer: pointer)
             }
             for (id, uri) in layer.extensions where media[0].extensions[id].map({ $0 != uri }) ?? false {
-                throw RecorderError(.invalid, "\(name): header extension \(id) is not the same in all m-lines", hint: "layers of one picture use the same a=extmap", pointer: pointer)
+                throw RecorderError(.invalid, "\(name): header extension \(id) is not the same in all m-lines",
+                                    hint: "layers of one picture use the same a=extmap", pointer: pointer)
             }
         }
         var keys: [[SRTPKey]] = []
@@ -105,7 +107,11 @@ extension Recorder {
     private static func takeKeys(of media: inout MediaDescription, _ name: String, _ pointer: String) throws(RecorderError) -> [SRTPKey] {
         var keys: [SRTPKey] = []
         for place in media.cryptos.indices {
-            do { keys.append(try SRTPKey(taking: &media.cryptos[place])) } catch { throw RecorderError(.unsupported, "\(name): \(error.what)", hint: error.hint, pointer: pointer) }
+            do {
+                keys.append(try SRTPKey(taking: &media.cryptos[place]))
+            } catch {
+                throw RecorderError(.unsupported, "\(name): \(error.what)", hint: error.hint, pointer: pointer)
+            }
         }
         return keys
     }

@@ -16,7 +16,8 @@ public struct SRTPKey: Sendable {
     public init(taking attribute: inout CryptoAttribute) throws(SRTPError) {
         defer { attribute.key.withUnsafeMutableBytes { if let base = $0.baseAddress { explicit_bzero(base, $0.count) } } }
         guard attribute.key.count == attribute.suite.keyBytes else {
-            throw SRTPError(what: "the key for \(attribute.suite.rawValue) is not \(attribute.suite.keyBytes) bytes", hint: "inline: takes the master key and the salt, one after the other")
+            throw SRTPError(what: "the key for \(attribute.suite.rawValue) is not \(attribute.suite.keyBytes) bytes",
+                            hint: "inline: takes the master key and the salt, one after the other")
         }
         guard SRTPLibrary.isReady else { throw SRTPError(what: "libsrtp2 does not start", hint: "reinstall libsrtp2-1 and libnss3") }
         suite = attribute.suite

@@ -48,12 +48,14 @@ public struct CaptureCore: Sendable {
 
     /// `streams` are as they will be counted; `ports` has the RTP and RTCP port of each of their m-lines. `allowed` empty: anybody may send.
     public init(streams: [TapStream], ports: [[(rtp: UInt16, rtcp: UInt16)]], allowed: [IPAddress]) {
-        self.init(media: streams.map(\.media), receivers: streams.map(\.receivers), isVideo: streams.map { $0.identity.kind != .audio }, ports: ports, allowed: allowed)
+        self.init(media: streams.map(\.media), receivers: streams.map(\.receivers), isVideo: streams.map { $0.identity.kind != .audio },
+                  ports: ports, allowed: allowed)
     }
 
     /// Streams with one m-line each, in the clear.
     init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)], allowed: [IPAddress]) {
-        self.init(media: media.map { [$0] }, receivers: media.map { _ in [nil] }, isVideo: media.map { $0.type != "audio" }, ports: ports.map { [$0] }, allowed: allowed)
+        self.init(media: media.map { [$0] }, receivers: media.map { _ in [nil] }, isVideo: media.map { $0.type != "audio" },
+                  ports: ports.map { [$0] }, allowed: allowed)
     }
 
     private init(media: [[MediaDescription]], receivers: [[SRTPReceiver?]], isVideo: [Bool], ports: [[(rtp: UInt16, rtcp: UInt16)]], allowed: [IPAddress]) {
@@ -186,7 +188,8 @@ public struct CaptureCore: Sendable {
         }
     }
 
-    private mutating func take(_ outcome: SRTPReceiver.Outcome, _ plain: UnsafeRawBufferPointer, _ isControl: Bool, _ stream: Int, _ port: UInt16, _ arrival: WallTime) -> Int? {
+    private mutating func take(_ outcome: SRTPReceiver.Outcome, _ plain: UnsafeRawBufferPointer, _ isControl: Bool, _ stream: Int, _ port: UInt16,
+                               _ arrival: WallTime) -> Int? {
         switch outcome {
         case .plain(let length):
             let packet = UnsafeRawBufferPointer(rebasing: plain[..<length])
