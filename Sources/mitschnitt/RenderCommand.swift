@@ -23,7 +23,7 @@ struct RenderCommand: AsyncParsableCommand {
                 - {participant: A, kind: video, sdp: "v=0\\r\\n…"}
 
             Captures are pcap, pcapng or rtpdump; `mitschnitt inspect` lists their streams. The m-line's port tells which packets belong to a
-            stream; a=ssrc where several share one. A recording of one stream (.mjr, rtpdump) is named at its stream, and an .mjr needs no SDP:
+            stream; a=ssrc where several share one; a=crypto opens SRTP, and several m-lines are layers of one picture. A recording of one stream (.mjr, rtpdump) is named at its stream, and an .mjr needs no SDP:
 
                 - {participant: B, kind: audio, capture: b-audio.mjr}
 
