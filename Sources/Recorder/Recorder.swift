@@ -21,6 +21,7 @@ public final class Recorder: RecorderAPI {
     let catalog: Catalog
     let keys: KeyStore
     let root: DataKey
+    let ledger: ErasureLedger
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
     let pipelines: [String: Pipeline]
@@ -43,6 +44,7 @@ public final class Recorder: RecorderAPI {
         root = try given ?? Self.rootKey(data)
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
         keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
+        ledger = try ErasureLedger(path: data.appending(path: ErasureLedger.fileName).path, copy: configuration.ledgerCopy?.path)
         self.pipelines = try pipelines ?? Self.readPipelines(configuration.pipelines)
     }
 
