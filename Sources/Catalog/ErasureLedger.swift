@@ -61,6 +61,7 @@ public final class ErasureLedger: Sendable {
     public struct Mark: Hashable, Codable, Sendable {
         public var bytes: Int
         public var sha256: String
+        public init(bytes: Int, sha256: String) { (self.bytes, self.sha256) = (bytes, sha256) }
     }
 
     /// Whether this is the ledger of that mark, or a later state of it.

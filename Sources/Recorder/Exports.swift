@@ -66,7 +66,10 @@ extension Recorder {
             .map { .init(role: $0.role, recording: $0.recording, purpose: $0.purpose, createdAt: seconds($0.createdAt), expiresAt: seconds($0.expiresAt)) }
         let decoder = JSONDecoder()
         data.consents = try Row.fetchAll(db, sql: "SELECT CAST(event AS BLOB) AS event, hash FROM consent_event WHERE participant = ? ORDER BY recording, sequence", arguments: [id])
-            .map { .init(event: try decoder.decode(ConsentEvent.self, from: $0["event"] as Data), hash: $0["hash"]) }
+            .map { row in
+                let written: Data = row["event"]
+                return .init(event: try decoder.decode(ConsentEvent.self, from: written), written: String(decoding: written, as: UTF8.self), hash: row["hash"])
+            }
         for hash in Set(data.consents.map(\.event.noticeHash)).sorted() {
             guard let row = try Row.fetchOne(db, sql: "SELECT * FROM notice WHERE hash = ?", arguments: [hash]) else { continue }
             data.notices.append(.init(hash: hash, version: row["version"], language: row["language"], text: row["text"]))

@@ -19,9 +19,10 @@ struct PersonalData: Encodable {
         var createdAt: Double
         var expiresAt: Double
     }
-    /// An event of the consent history as it was written, with its place in the hash chain.
+    /// An event of the consent history: to be read, and as it was written, which is what its SHA-256 is of.
     struct Consent: Encodable {
         var event: ConsentEvent
+        var written: String
         var hash: String
     }
     struct NoticeText: Encodable {
