@@ -37,9 +37,12 @@ extension Database {
         try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state = ? ORDER BY started_at", arguments: [state])
     }
 
-    /// Recordings past their date, or whose end was begun, that still have something to erase.
+    /// Recordings past their date, or whose end was begun, that still have something to erase; not those that are restricted.
     public func recordingsPastDate(now: WallTime) throws -> [RecordingRecord] {
-        try RecordingRecord.fetchAll(self, sql: "SELECT * FROM recording WHERE state <> 'erased' AND (state = 'expired' OR expires_at <= ?) ORDER BY expires_at", arguments: [now.nanoseconds])
+        try RecordingRecord.fetchAll(self, sql: """
+            SELECT * FROM recording WHERE state <> 'erased' AND (state = 'expired' OR expires_at <= ?)
+            AND NOT EXISTS (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?) ORDER BY expires_at
+            """, arguments: [now.nanoseconds, now.nanoseconds])
     }
 
     // MARK: Consent

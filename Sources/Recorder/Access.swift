@@ -54,20 +54,22 @@ extension Recorder {
 
     /// A recording that the principal may know of. Throws `.gone` after its end.
     func recordingRecord(_ id: RecordingID, _ principal: Principal) async throws -> RecordingRecord {
-        guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { throw Self.notFound }
+        let now = clock.now
+        let found = try await catalog.read { db in try RecordingRecord.fetchOne(db, key: id.rawValue).map { (record: $0, hold: try db.restriction(of: $0.id, now: now)) } }
+        guard let (record, hold) = found else { throw Self.notFound }
         switch principal.role {
         case .moderator, .platform: break
         case .participant, .grant:
             guard principal.meeting?.rawValue == record.meeting, principal.recording.map({ $0 == id }) ?? true else { throw Self.notFound }
         case .operator: throw RecorderError(.forbidden, "an operator sees no recordings", hint: "use a moderator's or a participant's token")
         }
-        try refuseGone(record)
+        try refuseGone(record, hold)
         return record
     }
 
-    /// Unreadable from the very second of its date, whether the sweep has come by or not.
-    func refuseGone(_ record: RecordingRecord) throws(RecorderError) {
-        if record.state == "expired" || record.state == "erased" || record.expiresAt <= clock.now.nanoseconds {
+    /// Unreadable from the very second of its date, whether the sweep has come by or not. What is restricted is kept beyond it, and says so.
+    func refuseGone(_ record: RecordingRecord, _ hold: RestrictionRecord?) throws(RecorderError) {
+        if record.state == "expired" || record.state == "erased" || (hold == nil && record.expiresAt <= clock.now.nanoseconds) {
             throw RecorderError(.gone, "the recording has reached the end of its time and is gone for good", hint: "its receipt can still be read")
         }
     }

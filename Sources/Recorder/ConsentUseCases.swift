@@ -54,12 +54,17 @@ extension Recorder {
             try AuditLog.append(actor: actor, action: "consent.\(request.decision.rawValue)", object: recording.rawValue, detail: participant.rawValue, now: now, db)
             // Closing does not wait for the disk: what may not pass stops now, even if this transaction should fail.
             try self.push(next, recording, opening: false, db)
+            // A backup must not bring back what was withdrawn either.
+            if request.decision != .given { try self.ledger.append([Self.withdrawal(of: participant, from: recording)], now: now) }
         }
         // Opening does: only what is durably consented passes. The writer's queue keeps the states in order.
         try await catalog.write { [self] db in try self.push(db.consentState(of: recording), recording, opening: true, db) }
         if request.decision == .withdrawn, request.erase ?? true { try await eraseParticipant(participant, of: recording, actor: actor) }
         return try await consent(on: recording, as: principal)
     }
+
+    /// What the ledger of erasures calls a person's no.
+    static func withdrawal(of participant: ParticipantID, from recording: RecordingID) -> String { "withdrawal:\(recording):\(participant)" }
 
     private static func refusal(_ error: ConsentError) -> RecorderError {
         switch error {
@@ -77,10 +82,11 @@ extension Recorder {
     func push(_ state: ConsentState, _ recording: RecordingID, opening: Bool, _ db: Database) throws {
         guard let session = live.withLock({ $0[recording] }) else { return }
         let now = clock.now
+        let isHeld = try db.restriction(of: recording.rawValue, now: now) != nil
         for (stream, people) in try db.streams(of: recording.rawValue) {
             guard let id = StreamID(rawValue: stream.id), let kind = MediaKind(rawValue: stream.kind) else { continue }
             let participants = people.compactMap(ParticipantID.init)
-            let may = participants.count == people.count && state.mayRecord(participants, kind.modality, at: now)
+            let may = !isHeld && participants.count == people.count && state.mayRecord(participants, kind.modality, at: now)
             if !may || opening { session.setGate(may, stream: id, at: now) }
         }
     }
@@ -88,9 +94,11 @@ extension Recorder {
     public func consent(on recording: RecordingID, as principal: Principal) async throws -> ConsentView {
         try require([.participant, .moderator, .platform], principal)
         let record = try await recordingRecord(recording, principal)
-        let (state, people, streams) = try await catalog.read { db in
-            (try db.consentState(of: recording), try db.participants(of: record.meeting), try db.streams(of: record.id))
+        let now = clock.now
+        let (state, people, streams, hold) = try await catalog.read { db in
+            (try db.consentState(of: recording), try db.participants(of: record.meeting), try db.streams(of: record.id), try db.restriction(of: record.id, now: now))
         }
+        let waiting = hold == nil ? [] : try await withdrawnAndKept(recording)
         let open = live.withLock { $0[recording] }?.snapshot.open ?? []
         let views = people.compactMap { person, name -> ConsentView.Person? in
             guard let id = ParticipantID(rawValue: person.id), principal.role != .participant || principal.participant == id else { return nil }
@@ -98,9 +106,10 @@ extension Recorder {
             let isRecorded = streams.contains { stream, who in who.contains(person.id) && (StreamID(rawValue: stream.id).map(open.contains) ?? false) }
             return ConsentView.Person(participant: id, name: name, decision: decision?.kind.rawValue ?? "undecided",
                                       modalities: (decision?.modalities ?? []).sorted { $0.rawValue < $1.rawValue },
-                                      purposes: (decision?.purposes ?? []).sorted { $0.rawValue < $1.rawValue }, decidedAt: decision?.at.seconds, recorded: isRecorded)
+                                      purposes: (decision?.purposes ?? []).sorted { $0.rawValue < $1.rawValue }, decidedAt: decision?.at.seconds, recorded: isRecorded,
+                                      erasureWaits: waiting.contains(id) ? true : nil)
         }
-        return ConsentView(recording: recording, people: views)
+        return ConsentView(recording: recording, people: views, restriction: hold.map { Self.view($0, principal) })
     }
 }
 

@@ -14,6 +14,7 @@ import Tap
 extension Recorder {
     /// Ends a recording: unreadable at once, then keys, then files, then the receipt. Safe to be killed and repeated at any point.
     func erase(_ id: RecordingID, trigger: String, actor: String) async throws {
+        try await refuseRestricted(id)
         let now = clock.now
         let session = live.withLock { $0.removeValue(forKey: id) }
         if let session { _ = try await BlockingWork.run { session.stop() } }
@@ -24,6 +25,7 @@ extension Recorder {
                                   objects: drafts, auditEntry: 0, supervisoryAuthority: configuration.retention.supervisoryAuthority)
         // The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
         try await catalog.write { db in
+            if let hold = try db.restriction(of: id.rawValue, now: now) { throw Self.restricted(hold) }
             try db.execute(sql: "UPDATE recording SET state = 'expired' WHERE id = ? AND state <> 'erased'", arguments: [id.rawValue])
             try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE recording = ?", arguments: [id.rawValue])
             for group in try String.fetchAll(db, sql: "SELECT DISTINCT job_group FROM job WHERE job_group LIKE ? || '#%'", arguments: [id.rawValue]) {
@@ -32,6 +34,7 @@ extension Recorder {
             try db.execute(sql: "INSERT INTO receipt (recording, receipt) VALUES (?, ?) ON CONFLICT DO NOTHING",
                            arguments: [id.rawValue, String(decoding: try JSONEncoder().encode(receipt), as: UTF8.self)])
         }
+        try await note(erased: objects + [KeyStore.recording(id)])
         _ = try await keys.destroy([KeyStore.recording(id)])
         let destroyed = clock.now
         let folder = configuration.folder(of: id.rawValue)
@@ -55,6 +58,12 @@ extension Recorder {
         try await catalog.checkpoint()
     }
 
+    /// Enters what is about to be destroyed in the ledger: from then on no backup brings it back.
+    func note(erased ids: [String]) async throws {
+        let (ledger, now) = (ledger, clock.now)
+        try await BlockingWork.run { try ledger.append(ids, now: now) }
+    }
+
     private func draft(_ keyID: String) async throws -> ReceiptView.Object {
         let fingerprint = try await keys.fingerprint(keyID)
         let id = String(keyID.split(separator: ":")[1])
@@ -75,10 +84,16 @@ extension Recorder {
     }
 
     /// Destroys what was recorded of one person, takes every version with them in it out of reach, and has new ones made without them.
+    ///
+    /// Where the recording is restricted all of that waits for the restriction's end.
     func eraseParticipant(_ participant: ParticipantID, of recording: RecordingID, actor: String) async throws {
         let now = clock.now
         // Out of reach first, in one transaction; then the keys; then the files.
-        let (tracks, renditions) = try await catalog.write { db in
+        let found: (tracks: [String], renditions: [String])? = try await catalog.write { db in
+            guard try db.restriction(of: recording.rawValue, now: now) == nil else {
+                try AuditLog.append(actor: actor, action: "erasure.waits", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+                return nil
+            }
             let renditions = try String.fetchAll(db, sql: """
                 SELECT DISTINCT rendition.id FROM rendition JOIN rendition_member ON rendition_member.rendition = rendition.id
                 WHERE recording = ? AND participant = ?
@@ -88,10 +103,12 @@ extension Recorder {
                                              arguments: [recording.rawValue, participant.rawValue])
             return (tracks, renditions)
         }
+        guard let (tracks, renditions) = found else { return }
         let isLive = live.withLock { $0[recording] != nil }
         var doomed = renditions.compactMap(RenditionID.init).map(KeyStore.rendition)
         // A live track's log is still being written; its key goes when the recording stops.
         if !isLive { doomed += tracks.compactMap(TrackID.init).map(KeyStore.track) }
+        try await note(erased: doomed)
         _ = try await keys.destroy(doomed)
         let configuration = configuration
         try await BlockingWork.run {
@@ -111,14 +128,7 @@ extension Recorder {
         try await catalog.checkpoint()
         guard !isLive else { return }
         // The tracks of the others are as they were: only what mixes people is made again.
-        let again = try await catalog.write { db in
-            guard try db.move(recording.rawValue, from: ["ready", "failed", "processing"], to: "processing") else { return false }
-            for group in try String.fetchAll(db, sql: "SELECT DISTINCT job_group FROM job WHERE job_group LIKE ? || '#%'", arguments: [recording.rawValue]) {
-                try JobStore.cancel(group: group, now: now, db)
-            }
-            return true
-        }
-        if again { try await enqueuePipeline(recording) }
+        try await makeAgain(recording)
     }
 
     /// Carries out the withdrawals whose tracks are still there: those made while the recording ran, now that its logs are closed, and those
@@ -127,12 +137,17 @@ extension Recorder {
     /// Who withdrew with erasure and consented again later in the same recording loses both parts: one track has one key, and what was to
     /// be erased weighs more than what may be kept.
     func eraseWithdrawn(_ recording: RecordingID) async throws {
+        guard try await hold(on: recording) == nil else { return }
+        for participant in try await withdrawnAndKept(recording).sorted() { try await eraseParticipant(participant, of: recording, actor: participant.rawValue) }
+    }
+
+    /// Who asked for erasure and is still there.
+    func withdrawnAndKept(_ recording: RecordingID) async throws -> Set<ParticipantID> {
         let kept = try await catalog.read { db in
             Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased'",
                                     arguments: [recording.rawValue]))
         }
         let events = try await catalog.read { try $0.consentEvents(of: recording) }
-        let asking = Set(events.filter { $0.kind == .withdrawn && $0.asksErasure && kept.contains($0.participant.rawValue) }.map(\.participant))
-        for participant in asking.sorted() { try await eraseParticipant(participant, of: recording, actor: participant.rawValue) }
+        return Set(events.filter { $0.kind == .withdrawn && $0.asksErasure && kept.contains($0.participant.rawValue) }.map(\.participant))
     }
 }

@@ -1,5 +1,6 @@
 import Catalog
 import Foundation
+import GRDB
 import JobQueue
 import Logging
 import Media
@@ -32,6 +33,7 @@ extension Recorder {
     func tidy() async {
         do {
             let now = clock.now
+            try await settleRestrictions()
             for record in try await catalog.read({ try $0.recordingsPastDate(now: now) }) {
                 guard let id = RecordingID(rawValue: record.id) else { continue }
                 do {
@@ -68,6 +70,22 @@ extension Recorder {
             for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
                 if let id = RecordingID(rawValue: record.id) { try await eraseWithdrawn(id) }
             }
+        }
+        try await shredLeftovers()
+    }
+
+    /// What the catalog calls erased and a kill left: its keys and files go, and the ledger knows of all of it.
+    private func shredLeftovers() async throws {
+        let (renditions, tracks, recordings) = try await catalog.read { db in
+            (try Row.fetchAll(db, sql: "SELECT rendition.id AS id, recording, recording.state AS state FROM rendition JOIN recording ON recording.id = recording WHERE rendition.state = 'erased'")
+                .map { (id: $0["id"] as String, recording: $0["recording"] as String, isOver: ["expired", "erased"].contains($0["state"] as String)) },
+             try String.fetchAll(db, sql: "SELECT track FROM stream WHERE verdict = 'erased'"), try String.fetchAll(db, sql: "SELECT id FROM recording WHERE state IN ('expired','erased')"))
+        }
+        try await note(erased: renditions.map { "rendition:\($0.id)" } + tracks.map { "track:\($0)" } + recordings.map { "recording:\($0)" })
+        for (id, recording, isOver) in renditions where !isOver {
+            guard let rendition = RenditionID(rawValue: id), let owner = RecordingID(rawValue: recording) else { continue }
+            do { _ = try await keys.fingerprint(KeyStore.rendition(rendition)) } catch is KeyStore.Missing { continue }
+            try await shred([id], of: owner)
         }
     }
 

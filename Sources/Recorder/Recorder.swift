@@ -21,6 +21,7 @@ public final class Recorder: RecorderAPI {
     let catalog: Catalog
     let keys: KeyStore
     let root: DataKey
+    let ledger: ErasureLedger
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
     let pipelines: [String: Pipeline]
@@ -28,7 +29,15 @@ public final class Recorder: RecorderAPI {
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
     ///
     /// A `root` key that is given is used instead of the file beside the data, and given `pipelines` instead of those in the folder.
-    public init(_ configuration: RecorderConfiguration, root given: DataKey? = nil, pipelines: [String: Pipeline]? = nil, logger: Logger) throws {
+    public convenience init(_ configuration: RecorderConfiguration, root given: DataKey? = nil, pipelines: [String: Pipeline]? = nil, logger: Logger) throws {
+        try self.init(configuration, root: given, pipelines: pipelines, isRestoring: false, logger: logger)
+    }
+
+    /// `isRestoring`: the data folder was just copied from a backup, and erasures are replayed before anything else.
+    init(_ configuration: RecorderConfiguration, root given: DataKey? = nil, pipelines: [String: Pipeline]? = nil, isRestoring: Bool, logger: Logger) throws {
+        guard isRestoring || !FileManager.default.fileExists(atPath: configuration.data.appending(path: Restore.unfinished).path) else {
+            throw RecorderError(.conflict, "the restore to \(configuration.data.path) was not finished: what was erased may still be there", hint: "remove that folder and run `mitschnitt restore` again")
+        }
         self.configuration = configuration
         self.logger = logger
         clock = ServiceClock(isMovable: configuration.hasMovableClock)
@@ -43,6 +52,7 @@ public final class Recorder: RecorderAPI {
         root = try given ?? Self.rootKey(data)
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
         keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
+        ledger = try ErasureLedger(path: data.appending(path: ErasureLedger.fileName).path, copy: configuration.ledgerCopy?.path)
         self.pipelines = try pipelines ?? Self.readPipelines(configuration.pipelines)
     }
 

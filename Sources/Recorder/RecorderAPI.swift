@@ -4,7 +4,7 @@ import Media
 /// Every use case of the product, as the HTTP API and the demo reach it; who may do what is decided here, not at the edge.
 ///
 /// Each call names the ``Principal`` it acts for. Errors are ``RecorderError``; the web edge turns them into problem details.
-public protocol RecorderAPI: Sendable {
+public protocol RecorderAPI: SubjectRightsAPI {
     /// Finds out who a bearer token belongs to. Throws `.unauthenticated` for an unknown, malformed or expired one alike.
     func authenticate(token: String) async throws -> Principal
 
@@ -87,6 +87,8 @@ public struct RecorderError: Error, Hashable, Sendable {
         case conflict
         /// A download that not everybody in it agreed to, or that was not released (403).
         case notConsented = "not-consented"
+        /// Kept and nothing else, until a date (423).
+        case restricted
         /// A media type or codec that is not supported (422).
         case unsupported
         case unavailable

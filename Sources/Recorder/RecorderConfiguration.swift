@@ -14,6 +14,8 @@ public struct RecorderConfiguration: Sendable {
     public var workers = 2
     public var tap = TapOptions()
     public var retention = RetentionPolicy()
+    /// A second place for the ledger of erasures, on another disk: a restore without the newest one would bring back what was erased.
+    public var ledgerCopy: URL?
     /// Whether the clock may be moved forward over the API: tests and the demo.
     public var hasMovableClock = false
 

@@ -18,7 +18,8 @@ extension Recorder {
         let now = clock.now.nanoseconds
         let records = try await catalog.read { db in
             try RecordingRecord.fetchAll(db, sql: """
-                SELECT * FROM recording WHERE meeting = ? AND state NOT IN ('expired','erased') AND expires_at > ? ORDER BY started_at DESC LIMIT 500
+                SELECT * FROM recording WHERE meeting = ?1 AND state NOT IN ('expired','erased') AND (expires_at > ?2 OR EXISTS
+                  (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?2)) ORDER BY started_at DESC LIMIT 500
                 """, arguments: [meeting.rawValue, now])
         }
         var views: [RecordingView] = []
@@ -27,7 +28,10 @@ extension Recorder {
     }
 
     private func view(_ record: RecordingRecord, _ principal: Principal) async throws -> RecordingView {
-        let (streams, jobs) = try await catalog.read { db in (try db.streams(of: record.id), try Self.currentJobs(record.id, db)) }
+        let now = clock.now
+        let (streams, jobs, hold) = try await catalog.read { db in
+            (try db.streams(of: record.id), try Self.currentJobs(record.id, db), try db.restriction(of: record.id, now: now))
+        }
         guard let id = RecordingID(rawValue: record.id), let meeting = MeetingID(rawValue: record.meeting), let state = RecordingView.State(rawValue: record.state) else {
             throw Self.notFound
         }
@@ -44,7 +48,7 @@ extension Recorder {
             stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
             releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
             streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot, streams) },
-            progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems)
+            progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems, restriction: hold.map { Self.view($0, principal) })
     }
 
     static func currentJobs(_ recording: String, _ db: Database) throws -> [Job] {

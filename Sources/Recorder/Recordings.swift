@@ -79,6 +79,7 @@ extension Recorder {
     public func control(_ id: RecordingID, _ command: RecordingCommand, as principal: Principal) async throws -> RecordingView {
         try require([.moderator, .platform], principal)
         let record = try await recordingRecord(id, principal)
+        if [.resume, .release, .erase].contains(command) { try await refuseRestricted(id) }
         let now = clock.now
         func moved(_ from: [String], _ to: String) async throws {
             let done = try await catalog.write { db in

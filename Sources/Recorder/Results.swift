@@ -17,6 +17,7 @@ extension Recorder {
         let purpose = request.purpose ?? .shareWithParticipants
         let hours = request.hours ?? 24
         guard (1...720).contains(hours) else { throw RecorderError(.invalid, "\(hours) hours", hint: "1 to 720", pointer: "/hours") }
+        try await refuseRestricted(recording)
         let now = clock.now
         let state = try await catalog.read { try $0.consentState(of: recording) }
         try Self.requireSharing(participant, purpose, state, now)
@@ -41,10 +42,13 @@ extension Recorder {
     public func renditions(of recording: RecordingID, as principal: Principal) async throws -> [RenditionView] {
         try require([.moderator, .participant, .grant], principal)
         let record = try await recordingRecord(recording, principal)
-        let (list, state) = try await catalog.read { db in (try db.renditions(of: record.id), try db.consentState(of: recording)) }
+        let now = clock.now
+        let (list, state, hold) = try await catalog.read { db in
+            (try db.renditions(of: record.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+        }
         return list.compactMap { rendition, members in
             guard let id = RenditionID(rawValue: rendition.id), let container = StageOutput.Container(rawValue: rendition.container) else { return nil }
-            let refusal = refusal(rendition, members, record, state, principal)
+            let refusal = refusal(rendition, members, record, state, hold, principal)
             return RenditionView(
                 id: id, kind: rendition.kind, container: rendition.container, mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
                 contains: members.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
@@ -55,12 +59,14 @@ extension Recorder {
     }
 
     /// Why this principal may not read this rendition now; nil where they may. Asked at each request, and again while one runs.
-    private func refusal(_ rendition: RenditionRecord, _ members: [String], _ record: RecordingRecord, _ state: ConsentState, _ principal: Principal) -> RecorderError? {
+    private func refusal(_ rendition: RenditionRecord, _ members: [String], _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
+                         _ principal: Principal) -> RecorderError? {
         let now = clock.now
         guard let purpose = Purpose(rawValue: rendition.purpose), let participant = principal.participant, principal.role == .participant || principal.role == .grant else {
             return RecorderError(.forbidden, "only participants read a recording", hint: "use a participant's token or a grant")
         }
         guard principal.purpose.map({ $0 == purpose }) ?? true else { return RecorderError(.forbidden, "the grant is for another purpose") }
+        if let hold { return Self.restricted(hold) }
         guard rendition.state == "ready", rendition.expiresAt > now.nanoseconds else { return RecorderError(.gone, "this version of the recording is gone") }
         guard record.releasedAt != nil else { return RecorderError(.notConsented, "the moderator has not released the recording yet") }
         do { try Self.requireSharing(participant, purpose, state, now) } catch { return error }
@@ -93,13 +99,16 @@ extension Recorder {
             throw Self.notFound
         }
         let record = try await recordingRecord(recording, principal)
-        let (members, state) = try await catalog.read { db in (try db.members(of: rendition.id), try db.consentState(of: recording)) }
-        if let refusal = refusal(rendition, members, record, state, principal) { throw refusal }
+        let now = clock.now
+        let (members, state, hold) = try await catalog.read { db in
+            (try db.members(of: rendition.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+        }
+        if let refusal = refusal(rendition, members, record, state, hold, principal) { throw refusal }
         return (rendition, record)
     }
 
     /// Seconds between two looks at the right to read, while a response runs.
-    private static let recheckSeconds = 2.0
+    static let recheckSeconds = 2.0
 
     private func body(_ opened: OpenRendition, _ range: Range<Int>, _ id: RenditionID, _ principal: Principal, _ participant: ParticipantID) -> AsyncThrowingStream<[UInt8], any Error> {
         let position = Mutex((at: range.lowerBound, checked: nil as WallTime?, isNoted: false))

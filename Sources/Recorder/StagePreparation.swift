@@ -172,13 +172,29 @@ extension StageWorker {
             }
         }
         let now = recorder.clock.now
-        let isKept = try await recorder.catalog.write { db in
+        let (isKept, superseded) = try await recorder.catalog.write { db in
             guard try JobStore.complete(lease, now: now, db) else { throw LeaseLost() }
+            let superseded = try payload.job.track == nil ? Self.supersede(preparation, payload, db) : []
             let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, now, db)
+            if !isKept { try Self.restore(superseded, db) }
             try Self.settle("\(payload.recording)#\(Self.run(of: lease, db))", db)
-            return isKept
+            return (isKept, isKept ? superseded : [])
         }
         if !isKept { await discard(preparation) }
+        // The new version is there and verified: the one before it goes, key first. What is interrupted here is done at the next start.
+        try await recorder.shred(superseded, of: payload.recording)
+    }
+
+    /// The versions that those about to be entered take the place of.
+    private static func supersede(_ preparation: StagePreparation, _ payload: StagePayload, _ db: Database) throws -> [String] {
+        try preparation.outputs.flatMap { output in
+            try String.fetchAll(db, sql: "UPDATE rendition SET state = 'erased' WHERE recording = ? AND stage = ? AND output = ? AND state = 'ready' RETURNING id",
+                                arguments: [payload.recording.rawValue, payload.job.stageName, output.name])
+        }
+    }
+
+    private static func restore(_ renditions: [String], _ db: Database) throws {
+        for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'ready' WHERE id = ?", arguments: [id]) }
     }
 
     private static func run(of lease: Lease, _ db: Database) throws -> String {

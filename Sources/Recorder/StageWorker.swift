@@ -84,6 +84,11 @@ public final class StageWorker: Service {
         let logger = recorder.logger
         do {
             guard let payload: StagePayload = Recorder.decoded(job.payload) else { throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the job's payload is of another version")) }
+            if let hold = try await recorder.hold(on: payload.recording) {
+                // What is restricted is not worked on; when it ends the job is freed.
+                _ = try await recorder.catalog.write { try JobStore.postpone(lease, until: WallTime(nanoseconds: hold.until), $0) }
+                return
+            }
             let preparation = try await prepare(payload, job, lease)
             defer { preparation.closeDescriptors() }
             do {

@@ -53,6 +53,8 @@ public struct RecordingView: Codable, Sendable {
     public var progress: [StageProgressView]
     /// In words, where the state is `failed` or results have defects.
     public var problems: [String]
+    /// Set while the recording is kept and nothing else is done with it (Art. 18).
+    public var restriction: RestrictionView?
 }
 
 public struct StreamView: Codable, Sendable {
@@ -143,10 +145,14 @@ public struct ConsentView: Codable, Sendable {
         public var decidedAt: Double?
         /// Whether any stream of this person passes the gate now.
         public var recorded: Bool
+        /// They withdrew and asked for erasure, which waits for the end of the recording's restriction.
+        public var erasureWaits: Bool?
     }
     public var recording: RecordingID
     /// A participant sees only their own line; a moderator sees all, without purposes' history.
     public var people: [Person]
+    /// Set while the recording is kept and nothing else is done with it (Art. 18).
+    public var restriction: RestrictionView?
 }
 
 public struct GrantView: Codable, Sendable {

@@ -36,6 +36,7 @@ struct Problem: Encodable, Sendable {
         case .gone: .gone
         case .invalid: .badRequest
         case .conflict: .conflict
+        case .restricted: HTTPResponse.Status(code: 423, reasonPhrase: "Locked")
         case .unsupported: .unprocessableContent
         case .unavailable: .serviceUnavailable
         case .storage: HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage")

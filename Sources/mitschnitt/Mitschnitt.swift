@@ -13,7 +13,8 @@ struct Mitschnitt: AsyncParsableCommand {
             A server: `mitschnitt serve --data /var/lib/mitschnitt`. Captures to files, without a server: `mitschnitt render`.
             """,
         version: "0.1.0",
-        subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, InspectCommand.self, PipelineCommand.self, ExportCommand.self, DoctorCommand.self])
+        subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, InspectCommand.self, PipelineCommand.self, ExportCommand.self, BackupCommand.self,
+                      RestoreCommand.self, BreachCommand.self, DoctorCommand.self])
 
     static func main() async {
         withoutCrashReports()

@@ -31,6 +31,7 @@ struct ServeCommand: AsyncParsableCommand {
               controller                            who is responsible, as shown in the notice
               storage                               where it is stored, as shown in the notice
               supervisory-authority                 as shown in notices and receipts
+              ledger-copy                           a second file for the ledger of erasures, on another disk
               log-level                 info
 
             The operator's token is in DATA/operator.token (mode 0600): with it, tokens for moderators are issued (POST /v1/tokens).
@@ -44,6 +45,7 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "Address where RTP is received.") var mediaAddress: String?
     @Option(help: "Ports where RTP is received: FIRST-LAST.") var mediaPorts: String?
     @Option(help: "Stages that run at the same time.") var workers: Int?
+    @Option(help: "A second file for the ledger of erasures, on another disk: a restore wants its newest state.") var ledgerCopy: String?
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
     @Flag(help: "Believe X-Forwarded-Proto of a proxy in front.") var trustProxy = false
     @Flag(help: "Let the operator move the clock forward: for tests and the demo only.") var movableClock = false
@@ -51,7 +53,7 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try await Settings.read(file: config, flags: [
             "data": data, "pipelines": pipelines, "address": address, "port": port.map(String.init), "media-address": mediaAddress, "media-ports": mediaPorts,
-            "workers": workers.map(String.init), "log-level": logLevel, "trust-proxy": trustProxy ? "true" : nil,
+            "workers": workers.map(String.init), "log-level": logLevel, "ledger-copy": ledgerCopy, "trust-proxy": trustProxy ? "true" : nil,
         ])
         var recording = settings.recorder
         recording.hasMovableClock = movableClock
@@ -125,6 +127,7 @@ struct Settings {
         }
         recorder.retention.recordingDays = try number("recording-days", 90, 1...3650)
         recorder.retention.recordingDaysMax = try number("recording-days-max", max(365, recorder.retention.recordingDays), recorder.retention.recordingDays...3650)
+        if let value = text("ledger-copy") { recorder.ledgerCopy = URL(filePath: value) }
         if let value = text("controller") { recorder.retention.controller = value }
         if let value = text("storage") { recorder.retention.storage = value }
         if let value = text("supervisory-authority") { recorder.retention.supervisoryAuthority = value }

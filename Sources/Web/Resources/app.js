@@ -9,6 +9,10 @@ const texts = {
     whoRecorded: 'Wer aufgezeichnet wird', decision: 'Entscheidung', now: 'Jetzt', pause: 'Pause', resume: 'Weiter', stop: 'Beenden', release: 'Freigeben', eraseAll: 'Löschen',
     undecided: 'noch keine', given: 'eingewilligt', refused: 'abgelehnt', withdrawn: 'widerrufen', on: 'wird aufgezeichnet', off: 'wird nicht aufgezeichnet',
     youOn: 'Sie werden gerade aufgezeichnet.', youOff: 'Sie werden gerade nicht aufgezeichnet.', expires: 'Wird gelöscht am', download: 'herunterladen', none: 'Es gibt noch keine Aufzeichnung.',
+    export: 'Alle meine Daten herunterladen', exportHelp: 'Ein Archiv (tar) mit allem, was über Sie gespeichert ist, und Ihren eigenen Spuren; niemand sonst ist darin.', rename: 'Namen berichtigen',
+    yourData: 'Ihre Daten', rights: 'Widersprechen oder löschen lassen: mit „Widerrufen“ bei der Aufzeichnung. Einschränken lassen: sagen Sie es der Moderation.',
+    restricted: 'Eingeschränkt bis', restrictedNote: 'Die Aufzeichnung wird nur aufbewahrt, sonst geschieht nichts mit ihr. Grund: ', erasureWaits: 'Ihr Widerruf gilt; gelöscht wird, sobald die Einschränkung endet.',
+    reason: { accuracy: 'die Richtigkeit wird bestritten', unlawful: 'sie ist möglicherweise unrechtmäßig', 'legal-claims': 'sie wird für Rechtsansprüche gebraucht', objection: 'ein Widerspruch wird geprüft' },
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
     state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
     kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
@@ -27,6 +31,10 @@ const texts = {
     whoRecorded: 'Who is being recorded', decision: 'Decision', now: 'Now', pause: 'Pause', resume: 'Resume', stop: 'Stop', release: 'Release', eraseAll: 'Erase',
     undecided: 'none yet', given: 'consented', refused: 'refused', withdrawn: 'withdrawn', on: 'being recorded', off: 'not recorded',
     youOn: 'You are being recorded now.', youOff: 'You are not being recorded now.', expires: 'Will be erased on', download: 'download', none: 'There is no recording yet.',
+    export: 'Download all my data', exportHelp: 'An archive (tar) of everything that is kept about you, and of your own tracks; nobody else is in it.', rename: 'Correct my name',
+    yourData: 'Your data', rights: 'To object or have it erased: “Withdraw” at the recording. To have it restricted: tell the moderator.',
+    restricted: 'Restricted until', restrictedNote: 'The recording is kept, and nothing else is done with it. Reason: ', erasureWaits: 'Your withdrawal holds; erasure follows as soon as the restriction ends.',
+    reason: { accuracy: 'its accuracy is contested', unlawful: 'it may be unlawful', 'legal-claims': 'it is needed for legal claims', objection: 'an objection is being looked at' },
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
     state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
     kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
@@ -81,6 +89,21 @@ function index() {
   });
 }
 
+async function ownData(me) {
+  const person = (await call('GET', `/v1/meetings/${me.meeting}`)).participants.find(({ id }) => id === me.participant);
+  $('#name').value = person?.name ?? '';
+  $('#rename').addEventListener('submit', (event) => {
+    event.preventDefault();
+    attempt(async () => { await call('PUT', `/v1/participants/${me.participant}/name`, { name: $('#name').value }); say(t('saved')); });
+  });
+}
+
+function restricted(restriction, waits) {
+  if (!restriction) return '';
+  const note = `${t('restricted')} ${date(restriction.until)}. ${t('restrictedNote')}${texts[language].reason[restriction.reason]}.`;
+  return waits ? `${note} ${t('erasureWaits')}` : note;
+}
+
 async function participant(me) {
   const box = $('#recordings');
   const list = await call('GET', `/v1/meetings/${me.meeting}/recordings`);
@@ -100,6 +123,7 @@ async function participantCard(recording, me) {
   $('.recorded', card).textContent = own?.recorded ? t('youOn') : t('youOff');
   $('.recorded', card).classList.toggle('on', Boolean(own?.recorded));
   $('.notice', card).textContent = notice.text;
+  $('.restriction', card).textContent = restricted(recording.restriction, own?.erasure_waits);
   $('details', card).open = own?.decision === 'undecided';
   $('.expiry', card).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   const decide = (decision) => attempt(async () => {
@@ -203,6 +227,7 @@ function fill(node, recording, consent) {
   const can = { pause: ['recording'], resume: ['paused'], stop: ['recording', 'paused'], release: recording.released_at ? [] : ['ready'] };
   $('h4', node).textContent = date(recording.started_at);
   $('.state', node).textContent = texts[language].state[recording.state] ?? recording.state;
+  $('.restriction', node).textContent = restricted(recording.restriction);
   $('.expiry', node).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   $('tbody', node).replaceChildren(...consent.people.map((person) => {
     const row = element('tr');
@@ -242,6 +267,6 @@ if (page === 'index') {
   attempt(async () => {
     const me = await call('GET', '/v1/me');
     csrf = me.csrf;
-    await (page === 'participant' ? participant(me) : moderator());
+    await (page === 'participant' ? Promise.all([participant(me), ownData(me)]) : moderator());
   });
 }

@@ -1,0 +1,88 @@
+import Catalog
+import Consent
+import Foundation
+import GRDB
+import JobQueue
+import Media
+import Renditions
+
+extension Recorder {
+    /// What the ledger had done again after a restore.
+    public struct Replayed: Hashable, Sendable {
+        public var recordings = 0
+        public var tracks = 0
+        public var renditions = 0
+        public var withdrawals = 0
+    }
+
+    /// Does again what was done after the backup was taken: erased recordings, tracks and versions end, withdrawals and refusals are entered
+    /// in the history. Captures that were running are over. Nothing is served before it returns; killed, it is begun anew.
+    func replayErasures(takenAt: WallTime, withLedger: Bool) async throws -> Replayed {
+        let now = clock.now
+        var replayed = Replayed()
+        try await catalog.write { db in
+            try db.execute(sql: "UPDATE recording SET state = 'processing', stopped_at = COALESCE(stopped_at, MAX(started_at, ?)) WHERE state IN ('recording','paused')", arguments: [takenAt.nanoseconds])
+            _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db)
+            try AuditLog.append(actor: "restore", action: withLedger ? "backup.restored" : "backup.restored-without-ledger", object: "\(takenAt.nanoseconds)", now: now, db)
+        }
+        let records = try await catalog.read { try RecordingRecord.fetchAll($0, sql: "SELECT * FROM recording WHERE state <> 'erased'") }
+        for record in records {
+            guard let id = RecordingID(rawValue: record.id) else { continue }
+            if ledger.contains(KeyStore.recording(id)) {
+                // The hold that there may have been then is over: it was erased after it.
+                try await catalog.write { try $0.execute(sql: "UPDATE restriction SET lifted_at = COALESCE(lifted_at, ?1), settled_at = ?1 WHERE recording = ?2 AND settled_at IS NULL", arguments: [now.nanoseconds, record.id]) }
+                try await erase(id, trigger: "restore", actor: "restore")
+                replayed.recordings += 1
+            } else {
+                replayed.withdrawals += try await replayWithdrawals(id, record)
+                let (tracks, renditions) = try await replayObjects(id)
+                replayed.tracks += tracks
+                replayed.renditions += renditions
+                // What was not stopped then is recovered and enqueued by the next start.
+                guard try await !catalog.read({ try Self.currentJobs(record.id, $0).isEmpty }) else { continue }
+                if tracks + renditions > 0 { try await makeAgain(id) }
+            }
+        }
+        try await catalog.checkpoint()
+        return replayed
+    }
+
+    private func replayWithdrawals(_ id: RecordingID, _ record: RecordingRecord) async throws -> Int {
+        let now = clock.now
+        return try await catalog.write { [ledger] db in
+            var state = try db.consentState(of: id)
+            let gone = state.decisions.filter { !$0.value.modalities.isEmpty && ledger.contains(Self.withdrawal(of: $0.key, from: id)) }.keys.sorted()
+            for participant in gone {
+                // What was to be erased, the ledger names itself.
+                let event = ConsentEvent(
+                    sequence: state.count + 1, recording: id, participant: participant, kind: .withdrawn, occurredAt: now, receivedAt: now, modalities: [], purposes: [], noticeHash: "",
+                    noticeVersion: "", language: Language.de.rawValue, method: .onBehalf, isOwnAct: false, isGuardian: false, retentionClass: RetentionPolicy.retentionClass,
+                    expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: false, previousHash: state.lastHash)
+                state = try db.append(event, to: state)
+                try AuditLog.append(actor: "restore", action: "consent.withdrawn", object: id.rawValue, detail: participant.rawValue, now: now, db)
+            }
+            return gone.count
+        }
+    }
+
+    private func replayObjects(_ id: RecordingID) async throws -> (tracks: Int, renditions: Int) {
+        let (ledger, now) = (ledger, clock.now)
+        let (tracks, renditions) = try await catalog.write { db in
+            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream WHERE recording = ? AND verdict IS NOT 'erased'", arguments: [id.rawValue]).filter { ledger.contains("track:\($0)") }
+            let renditions = try String.fetchAll(db, sql: "SELECT id FROM rendition WHERE recording = ? AND state <> 'erased'", arguments: [id.rawValue]).filter { ledger.contains("rendition:\($0)") }
+            for track in tracks { try db.execute(sql: "UPDATE stream SET summary = NULL, verdict = 'erased', file = NULL WHERE track = ?", arguments: [track]) }
+            for rendition in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [rendition]) }
+            if !tracks.isEmpty || !renditions.isEmpty {
+                try AuditLog.append(actor: "restore", action: "erasure.replayed", object: id.rawValue, detail: "\(tracks.count) tracks, \(renditions.count) renditions", now: now, db)
+            }
+            return (tracks, renditions)
+        }
+        _ = try await keys.destroy(tracks.compactMap(TrackID.init).map(KeyStore.track) + renditions.compactMap(RenditionID.init).map(KeyStore.rendition))
+        let configuration = configuration
+        try await BlockingWork.run {
+            for name in tracks + renditions { try Self.remove(configuration.artifact(id.rawValue, name)) }
+            for track in tracks { try Self.remove(configuration.trackFolder(id.rawValue, track)) }
+        }
+        return (tracks.count, renditions.count)
+    }
+}

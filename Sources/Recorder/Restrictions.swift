@@ -1,0 +1,104 @@
+import Catalog
+import Foundation
+import GRDB
+import JobQueue
+import Logging
+import Media
+import Synchronization
+import Tap
+
+/// Restriction (Art. 18): what is restricted is kept and nothing else. No download, no render, no release, no end by expiry; every gate is
+/// closed. A withdrawal meanwhile is taken and told, its erasure waits, and is carried out when the restriction ends; so is an expiry.
+extension Recorder {
+    /// As long as the longest ordinary limitation of claims (section 195 BGB).
+    static let restrictionDaysMax: Int64 = 3 * 365
+
+    public func restrict(_ recording: RecordingID, _ request: RestrictionRequest, as principal: Principal) async throws -> RestrictionView {
+        try require([.moderator, .operator], principal)
+        let now = clock.now
+        guard request.until.isFinite, request.until > now.seconds, request.until <= (now + .seconds(Self.restrictionDaysMax * 86_400)).seconds else {
+            throw RecorderError(.invalid, "the restriction's end is not in the next three years", hint: "seconds since 1970; it can be prolonged later", pointer: "/until")
+        }
+        let placed = RestrictionRecord(recording: recording.rawValue, reason: request.reason.rawValue, participant: request.participant?.rawValue, placedBy: principal.subject,
+                                       placedAt: now.nanoseconds, until: WallTime(seconds: request.until).nanoseconds)
+        try await catalog.write { db in
+            guard let record = try RecordingRecord.fetchOne(db, key: recording.rawValue) else { throw Self.notFound }
+            try self.refuseGone(record, db.restriction(of: record.id, now: now))
+            if let person = request.participant {
+                let isKnown = try Bool.fetchOne(db, sql: "SELECT COUNT(*) FROM participant WHERE id = ? AND meeting = ?", arguments: [person.rawValue, record.meeting]) ?? false
+                guard isKnown else { throw RecorderError(.invalid, "that participant is not in the meeting", pointer: "/participant") }
+            }
+            try db.place(placed)
+            try JobStore.interrupt(prefix: record.id, db)
+            try AuditLog.append(actor: principal.subject, action: "recording.restricted", object: record.id, detail: request.reason.rawValue, now: now, db)
+            // Within the write: housekeeping cannot open them again from an older state.
+            self.live.withLock { $0[recording] }?.closeAllGates(at: now)
+        }
+        return Self.view(placed, principal)
+    }
+
+    public func restriction(of recording: RecordingID, as principal: Principal) async throws -> RestrictionView {
+        if principal.role != .operator { _ = try await recordingRecord(recording, principal) }
+        guard let hold = try await hold(on: recording) else { throw RecorderError(.notFound, "the recording is not restricted") }
+        return Self.view(hold, principal)
+    }
+
+    public func lift(_ recording: RecordingID, as principal: Principal) async throws {
+        try require([.moderator, .operator], principal)
+        let now = clock.now
+        try await catalog.write { db in
+            guard let hold = try db.restriction(of: recording.rawValue, now: now) else { throw RecorderError(.notFound, "the recording is not restricted") }
+            guard principal.role == .operator || hold.placedBy == principal.subject else {
+                throw RecorderError(.forbidden, "somebody else restricted it", hint: "whoever did, or the operator, can lift it")
+            }
+            try db.execute(sql: "UPDATE restriction SET lifted_at = ? WHERE id = ?", arguments: [now.nanoseconds, hold.id])
+            try AuditLog.append(actor: principal.subject, action: "restriction.lifted", object: recording.rawValue, now: now, db)
+        }
+        try await settleRestrictions()
+    }
+
+    /// Does what had to wait: withdrawals with erasure, postponed jobs, and at once the end of those past their date.
+    func settleRestrictions() async throws {
+        for ended in try await catalog.read({ [now = clock.now] in try $0.restrictionsEnded(now: now) }) {
+            guard let id = RecordingID(rawValue: ended.recording), let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: ended.recording) }) else { continue }
+            do {
+                if record.expiresAt <= clock.now.nanoseconds, record.state != "erased" {
+                    try await erase(id, trigger: "expiry", actor: "retention")
+                } else if live.withLock({ $0[id] }) == nil {
+                    try await eraseWithdrawn(id)
+                }
+                try await catalog.write { [now = clock.now] db in
+                    try JobStore.hasten(prefix: record.id, now: now, db)
+                    try db.execute(sql: "UPDATE restriction SET settled_at = ? WHERE id = ? AND settled_at IS NULL", arguments: [now.nanoseconds, ended.id])
+                    try AuditLog.append(actor: "retention", action: "restriction.ended", object: record.id, now: now, db)
+                }
+            } catch {
+                // Its neighbours go on; it is tried again with the next sweep.
+                logger.error("what waited for a restriction's end could not be done", metadata: ["recording": "\(id)", "error": "\(error)"])
+            }
+        }
+    }
+
+    func hold(on recording: RecordingID) async throws -> RestrictionRecord? {
+        let now = clock.now
+        return try await catalog.read { try $0.restriction(of: recording.rawValue, now: now) }
+    }
+
+    /// Why a restricted recording refuses everything but being kept.
+    static func restricted(_ hold: RestrictionRecord) -> RecorderError {
+        let day = Date(timeIntervalSince1970: WallTime(nanoseconds: hold.until).seconds).formatted(.iso8601.year().month().day())
+        return RecorderError(.restricted, "the recording is restricted until \(day) (\(hold.reason)): it is kept, and nothing else is done with it", hint: "GET /v1/recordings/\(hold.recording)/restriction")
+    }
+
+    func refuseRestricted(_ recording: RecordingID) async throws {
+        if let hold = try await hold(on: recording) { throw Self.restricted(hold) }
+    }
+
+    static func view(_ hold: RestrictionRecord, _ principal: Principal) -> RestrictionView {
+        let participant = hold.participant.flatMap(ParticipantID.init)
+        let seesAll = principal.role == .moderator || principal.role == .operator
+        return RestrictionView(reason: RestrictionReason(rawValue: hold.reason) ?? .objection, placedAt: WallTime(nanoseconds: hold.placedAt).seconds,
+                               until: WallTime(nanoseconds: hold.until).seconds, participant: seesAll || participant == principal.participant ? participant : nil,
+                               placedBy: seesAll ? hold.placedBy : nil)
+    }
+}
