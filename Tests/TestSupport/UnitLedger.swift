@@ -93,7 +93,7 @@ struct UnitLedger {
     private mutating func decide(_ entry: Entry, came: Bool) {
         let number = entry.unit.number
         func known(_ need: Int) -> (came: Bool, isDecodable: Bool) { need < 0 || number - need >= 64 ? (false, false) : recent[need & 63] }
-        let isDecodable = (entry.lostPackets == 0 || entry.isCarried) && entry.unit.needs.allSatisfy { known($0).isDecodable }
+        let isDecodable = (entry.lostPackets == 0 || entry.isCarried) && (entry.unit.needs + entry.unit.mayNeed).allSatisfy { known($0).isDecodable }
         if isDecodable { outcome.unitsDecodable += 1 }
         if came, !entry.unit.needs.allSatisfy({ known($0).came }) { broke("unit \(number) came out without what it needs (\(entry.unit.needs))") }
         if came, entry.lostPackets > 0, !entry.isCarried { broke("unit \(number) came out, but \(entry.lostPackets) of its packets never arrived") }
