@@ -26,6 +26,8 @@ public struct Depacketizer: Sendable {
     let format: TrackFormat
     let timeline: TrackTimeline
     private let extensions: ExtensionReader
+    /// Of the dependency descriptor, where it was announced.
+    let descriptorID: UInt8?
     /// The epochs of each SSRC, for a substream that begins.
     private let epochs: [SSRC: [(firstRecord: Int, place: Int)]]
     var substreams: [SSRC: Substream] = [:]
@@ -34,6 +36,11 @@ public struct Depacketizer: Sendable {
     var current: SSRC?
     var notes: VerdictNotes
     var sound = SoundNotes()
+    /// Pictures of layers, in the order of capture, until it is clear which are shown.
+    let isLayered: Bool
+    var held: [HeldFrame] = []
+    /// Arrival of the newest packet.
+    var now = WallTime(nanoseconds: 0)
     /// A switch of layers may nudge times that are close to those of the layer before.
     var switchedAt: WallTime?
     /// What substreams that were forgotten had lost.
@@ -47,7 +54,9 @@ public struct Depacketizer: Sendable {
     public init(format: TrackFormat, timeline: TrackTimeline) {
         (self.format, self.timeline) = (format, timeline)
         types = PayloadTypes(format)
+        isLayered = format.kind != .audio && Self.isLayered(timeline)
         extensions = ExtensionReader(format.extensions)
+        descriptorID = format.extensions.first { $0.value == VideoFormats.dependencyDescriptorURI }?.key
         epochs = Dictionary(grouping: timeline.epochs.enumerated(), by: \.element.ssrc).mapValues { $0.map { ($0.element.firstRecord, $0.offset) } }
         notes = VerdictNotes(timeline)
         // A list with at least one codec that can be read is tried.
@@ -73,12 +82,14 @@ public struct Depacketizer: Sendable {
         case .mark(let time, let mark): try take(mark, time, emit)
         case .rtp(let arrival, let bytes):
             defer { records += 1 }
+            now = arrival
             notes.verdict.packets += 1
             guard let header = bytes.withUnsafeBytes({ try? RTPHeader($0) }) else {  // counted here, named nowhere: it is noise
                 notes.verdict.malformed += 1
                 return
             }
             try route(header, bytes, arrival, emit)
+            if isLayered { try showHeld(upTo: arrival - Self.holdTime, emit) }
         }
     }
 
@@ -220,6 +231,7 @@ public struct Depacketizer: Sendable {
 
     private mutating func drainAll(_ emit: (TrackEvent) throws -> Void) rethrows {
         for ssrc in inOrder { try drain(ssrc, emit) }
+        try showHeld(upTo: WallTime(nanoseconds: .max), emit)
     }
 
     private mutating func take(_ mark: TrackRecord.Mark, _ time: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {

@@ -107,4 +107,9 @@ public struct TrackVerdict: Hashable, Codable, Sendable {
     public static let listMax = 10_000
 
     public init() {}
+
+    /// Whether nothing of what was sent is missing, made up or out of place: only then a recording is published without a word.
+    public var isWhole: Bool {
+        lost == 0 && droppedUnits == 0 && outliers == 0 && freezes.isEmpty && concealedMs == 0 && silencedMs == 0 && unsupported == nil
+    }
 }

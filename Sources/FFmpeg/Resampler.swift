@@ -4,6 +4,8 @@ import CFFmpeg
 public final class Resampler {
     /// Samples that the filter needs on both sides of a sample, with room to spare.
     public static let primingSamples = 64
+    /// What sound may have; beyond it nothing real is.
+    public static let rates = 4_000...768_000
     private static let capacity = 1 << 14
     /// Outputs over which a compensation is spread; asked for anew long before they are over.
     private static let distance: Int32 = 1 << 20
@@ -14,6 +16,7 @@ public final class Resampler {
     private var scratch: [Float]
 
     public init(rate: Int, channels: Int) throws(FFmpegError) {
+        precondition(Self.rates.contains(rate))
         (self.rate, self.channels) = (rate, channels)
         scratch = [Float](repeating: 0, count: Self.capacity * channels)
         var layout = AVChannelLayout()
@@ -41,7 +44,8 @@ public final class Resampler {
 
     /// Takes interleaved samples and appends what comes out.
     public func push(_ samples: UnsafeBufferPointer<Float>, into output: inout [Float]) throws(FFmpegError) {
-        let most = Self.capacity / 8
+        // Whatever comes out of so many, and of what is held back, has room.
+        let most = Self.capacity * rate / 192_000
         var used = 0
         let total = samples.count / channels
         repeat {

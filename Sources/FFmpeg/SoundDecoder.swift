@@ -17,7 +17,8 @@ public final class SoundDecoder {
     public init(_ stream: Demuxer.Stream, channels: Int) throws(FFmpegError) {
         decoder = try Decoder(stream)
         self.channels = channels
-        rate = max(1, Int(stream.parameters.pointee.sample_rate))
+        let told = Int(stream.parameters.pointee.sample_rate)
+        rate = Resampler.rates.contains(told) ? told : 48_000
     }
 
     deinit { swr_free(&context) }
@@ -56,7 +57,9 @@ public final class SoundDecoder {
     private func configure() throws(FFmpegError) {
         let raw = frame.raw
         guard raw.pointee.format != source.format || raw.pointee.sample_rate != source.rate || raw.pointee.ch_layout.nb_channels != source.channels else { return }
-        guard raw.pointee.sample_rate > 0, raw.pointee.ch_layout.nb_channels > 0 else { throw FFmpegError("sound without a rate", cffmpeg_error_io()) }
+        guard Resampler.rates.contains(Int(raw.pointee.sample_rate)), raw.pointee.ch_layout.nb_channels > 0 else {
+            throw FFmpegError("sound with \(raw.pointee.sample_rate) samples a second", cffmpeg_error_io())
+        }
         source = (raw.pointee.format, raw.pointee.sample_rate, raw.pointee.ch_layout.nb_channels)
         rate = Int(source.rate)
         swr_free(&context)

@@ -65,53 +65,55 @@ extension Recorder {
     /// The m-lines of a stream's SDP and their keys. No error repeats what may be a key.
     static func read(_ sdp: String, _ kind: MediaKind, _ place: Int) throws(RecorderError) -> (media: [MediaDescription], keys: [[SRTPKey]]) {
         let (name, pointer) = ("stream \(place + 1)", "/streams/\(place)/sdp")
-        let media: [MediaDescription]
+        var media: [MediaDescription]
         do {
             media = try SessionDescription(parsing: sdp).media
         } catch {
-            let repeats = ["inline", "crypto", "key"].contains(where: error.what.lowercased().contains)
-            throw RecorderError(.invalid, "\(name): \(repeats ? "SDP line \(error.line): it is not understood; \(error.hint)" : error.description)", pointer: pointer)
+            throw RecorderError(.invalid, "\(name): \(error)", pointer: pointer)
         }
         for line in media where (line.type == "audio") != (kind == .audio) {
             throw RecorderError(.invalid, "\(name) is announced as \(kind.rawValue), its m-line says \(line.type)", pointer: "/streams/\(place)/kind")
         }
         guard media.count == 1 || kind != .audio && media.count <= layersMax else {
-            throw RecorderError(.invalid, "\(name) has \(media.count) m-lines", hint: "one for sound; for a picture one, or up to \(layersMax) layers of it", pointer: pointer)
+            throw RecorderError(.invalid, "\(name) has \(media.count) m-lines",
+                                hint: "one for sound; for a picture one, or up to \(layersMax) layers of it", pointer: pointer)
         }
         for layer in media.dropFirst() {
             for (type, codec) in layer.codecs where media[0].codecs[type].map({ $0 != codec }) ?? false {
-                throw RecorderError(.invalid, "\(name): payload type \(type) is \(media[0].codecs[type]?.description ?? "") in one m-line and \(codec.description) in another",
+                throw RecorderError(.invalid, "\(name): payload type \(type) is not \(codec.description) in all m-lines",
                                     hint: "layers of one picture use the same payload types", pointer: pointer)
             }
             for (id, uri) in layer.extensions where media[0].extensions[id].map({ $0 != uri }) ?? false {
-                throw RecorderError(.invalid, "\(name): header extension \(id) is not the same in all m-lines", hint: "layers of one picture use the same a=extmap", pointer: pointer)
+                throw RecorderError(.invalid, "\(name): header extension \(id) is not the same in all m-lines",
+                                    hint: "layers of one picture use the same a=extmap", pointer: pointer)
             }
         }
         var keys: [[SRTPKey]] = []
-        let cryptos = SDPSecrets.cryptos(sdp)
-        for (layer, line) in media.enumerated() {
-            let own = layer < cryptos.count ? cryptos[layer] : []
-            guard !own.isEmpty else {
-                guard !line.isSecure else {
-                    throw RecorderError(.unsupported, "\(name) is SRTP (\(line.transport)) without a=crypto", hint: "announce the key by a=crypto (RFC 4568), or send RTP/AVP inside your network", pointer: pointer)
-                }
-                keys.append([])
-                continue
+        for layer in media.indices {
+            // A statement of its own: a second holder of the keys would keep them from being overwritten.
+            let refusal: String? = switch media[layer].protection {
+            case .none, .keys: nil
+            case .unsupportedSuites, .dtls, .noKeys: "\(name): \(media[layer].protection)"
             }
-            keys.append(try read(own, name, pointer))
+            if let refusal {
+                throw RecorderError(.unsupported, refusal, hint: "announce a key by a=crypto (RFC 4568), or send RTP/AVP inside your network", pointer: pointer)
+            }
+            keys.append(try takeKeys(of: &media[layer], name, pointer))
         }
         return (media, keys)
     }
 
-    /// The keys of one m-line that can be used; throws where there is none.
-    private static func read(_ cryptos: [String], _ name: String, _ pointer: String) throws(RecorderError) -> [SRTPKey] {
+    /// The keys of one m-line, which holds them no more.
+    private static func takeKeys(of media: inout MediaDescription, _ name: String, _ pointer: String) throws(RecorderError) -> [SRTPKey] {
         var keys: [SRTPKey] = []
-        var refused: [SRTPError] = []
-        for crypto in cryptos.prefix(16) {
-            do { keys.append(try SRTPKey(crypto: crypto)) } catch { refused.append(error) }
+        for place in media.cryptos.indices {
+            do {
+                keys.append(try SRTPKey(taking: &media.cryptos[place]))
+            } catch {
+                throw RecorderError(.unsupported, "\(name): \(error.what)", hint: error.hint, pointer: pointer)
+            }
         }
-        guard keys.isEmpty else { return keys }
-        throw RecorderError(.unsupported, "\(name): " + refused.map(\.what).joined(separator: "; "), hint: refused.first?.hint, pointer: pointer)
+        return keys
     }
 
     static func insert(_ stream: PreparedStream, _ place: Int, _ endpoints: [TapEndpoint], _ recording: RecordingID, _ db: Database) throws {

@@ -1,21 +1,8 @@
 import Foundation
-import SRTP
+import RTP
 
-/// The keys that an SDP holds: read for the capture, and taken out of what is stored or answered.
+/// The keys that an SDP holds: taken out of what is stored.
 enum SDPSecrets {
-    /// The values of each m-line's `a=crypto`, in their order (RFC 4568).
-    static func cryptos(_ sdp: String) -> [[String]] {
-        var found: [[String]] = []
-        for line in sdp.split(whereSeparator: \.isNewline) {
-            if line.hasPrefix("m=") {
-                found.append([])
-            } else if line.hasPrefix("a=crypto:"), !found.isEmpty {
-                found[found.count - 1].append(String(line.dropFirst("a=crypto:".count)))
-            }
-        }
-        return found
-    }
-
     /// Whether anything in it is a key, or looks like one.
     static func hasAny(_ sdp: String) -> Bool { redacted(sdp) != sdp }
 
@@ -30,7 +17,7 @@ enum SDPSecrets {
             guard lower.contains("crypto") || lower.contains("inline:") else { return line }
             let words = line.split(whereSeparator: \.isWhitespace)
             guard words.count >= 2, words[0].hasPrefix("a=crypto:"), words[0].dropFirst("a=crypto:".count).allSatisfy(\.isNumber),
-                  let suite = SRTPSuite(rawValue: words[1].uppercased()) else { return "a=x-removed" + end }
+                  let suite = CryptoAttribute.Suite(rawValue: words[1].uppercased()) else { return "a=x-removed" + end }
             return "\(words[0]) \(suite.rawValue) inline:(sealed)" + end
         }.joined(separator: "\n")
     }

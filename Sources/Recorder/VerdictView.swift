@@ -92,11 +92,6 @@ extension Recorder {
 }
 
 extension TrackVerdict {
-    /// Whether nothing of what was sent is missing, made up or out of place: only then a recording is published without a word.
-    public var isWhole: Bool {
-        lost == 0 && droppedUnits == 0 && outliers == 0 && freezes.isEmpty && concealedMs == 0 && silencedMs == 0 && unsupported == nil
-    }
-
     /// What is wrong with a track, in words; empty where it is whole.
     func defects(_ counts: StreamStatistics) -> [String] {
         var list: [String] = []

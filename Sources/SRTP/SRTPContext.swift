@@ -1,4 +1,5 @@
 import CSRTP
+import RTP
 
 /// One libsrtp session for what comes in under one key. Freed, and its keys with it, in `deinit`.
 ///
@@ -45,10 +46,10 @@ final class SRTPContext: @unchecked Sendable {
         policy.ssrc = srtp_ssrc_t(type: type, value: ssrc)
         policy.window_size = Self.replayWindowPackets
         switch key.suite {
-        case .aesCM128SHA1Tag80:
+        case .aes128CounterHMAC80:
             srtp_crypto_policy_set_rtp_default(&policy.rtp)
             srtp_crypto_policy_set_rtp_default(&policy.rtcp)
-        case .aesCM128SHA1Tag32:
+        case .aes128CounterHMAC32:
             srtp_crypto_policy_set_aes_cm_128_hmac_sha1_32(&policy.rtp)
             // The short tag is for RTP only (RFC 4568 section 6.2.2).
             srtp_crypto_policy_set_rtp_default(&policy.rtcp)

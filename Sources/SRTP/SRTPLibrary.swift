@@ -4,4 +4,7 @@ import CSRTP
 public enum SRTPLibrary {
     /// Whether the library and its self-tests started.
     public static let isReady = srtp_init() == srtp_err_status_ok
+
+    /// Its name and version.
+    public static var version: String { srtp_get_version_string().map { String(cString: $0) } ?? "libsrtp2" }
 }

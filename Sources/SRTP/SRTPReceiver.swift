@@ -92,7 +92,8 @@ public final class SRTPReceiver: Sendable {
         }
     }
 
-    private static func guess(_ ssrc: UInt32, _ place: Int, _ bytes: UnsafeRawBufferPointer, _ plain: UnsafeMutableRawBufferPointer, _ state: inout State) -> Outcome {
+    private static func guess(_ ssrc: UInt32, _ place: Int, _ bytes: UnsafeRawBufferPointer, _ plain: UnsafeMutableRawBufferPointer,
+                              _ state: inout State) -> Outcome {
         let context = state.contexts[place]
         if let failures = state.known[ssrc] {
             guard failures >= failuresBeforeGuess, let current = context.rolloverCounter(ssrc) else { return .notAuthentic }
@@ -106,7 +107,8 @@ public final class SRTPReceiver: Sendable {
         return outcome
     }
 
-    private static func attempt(_ context: SRTPContext, _ ssrc: UInt32, _ counters: some Sequence<UInt32>, _ bytes: UnsafeRawBufferPointer, _ plain: UnsafeMutableRawBufferPointer) -> Outcome {
+    private static func attempt(_ context: SRTPContext, _ ssrc: UInt32, _ counters: some Sequence<UInt32>, _ bytes: UnsafeRawBufferPointer,
+                                _ plain: UnsafeMutableRawBufferPointer) -> Outcome {
         for counter in counters {
             guard context.setRolloverCounter(counter, ssrc) else { return .notAuthentic }
             let outcome = attempt(context, bytes, false, plain)

@@ -66,8 +66,8 @@ final class SoundLine {
             if isSilent { return try rest() }
             do {
                 try decoder.decode(packet) { pts, samples in try place(samples, at: origin + seconds(pts) * 48_000, muted: isConverging) }
-            } catch let error as FFmpegError {
-                _ = error  // a packet that is none: its time stays silent
+            } catch is FFmpegError {
+                return  // a packet that is none: its time stays silent
             }
         }
     }
@@ -80,7 +80,13 @@ final class SoundLine {
 
     /// The stream is over.
     func finish(origin: Double) throws {
-        if case .other(let decoder) = kind { try decoder.drain { pts, samples in try place(samples, at: origin + seconds(pts) * 48_000, muted: false) } }
+        if case .other(let decoder) = kind {
+            do {
+                try decoder.drain { pts, samples in try place(samples, at: origin + seconds(pts) * 48_000, muted: false) }
+            } catch is FFmpegError {
+                return try rest()  // what it held back is none
+            }
+        }
         try rest()
     }
 

@@ -39,6 +39,7 @@ public struct CaptureCore: Sendable {
     /// Room for a protected packet's plain form; empty while nothing is opened.
     private var scratch: [UInt8] = []
     private var health: [StreamHealth]
+    private var kernelDropsAtPort: [UInt16: Int] = [:]
     /// Streams that the disk does not take at the moment.
     private var losesToStorage: Set<Int> = []
     public private(set) var statistics: [StreamStatistics]
@@ -47,12 +48,14 @@ public struct CaptureCore: Sendable {
 
     /// `streams` are as they will be counted; `ports` has the RTP and RTCP port of each of their m-lines. `allowed` empty: anybody may send.
     public init(streams: [TapStream], ports: [[(rtp: UInt16, rtcp: UInt16)]], allowed: [IPAddress]) {
-        self.init(media: streams.map(\.media), receivers: streams.map(\.receivers), isVideo: streams.map { $0.identity.kind != .audio }, ports: ports, allowed: allowed)
+        self.init(media: streams.map(\.media), receivers: streams.map(\.receivers), isVideo: streams.map { $0.identity.kind != .audio },
+                  ports: ports, allowed: allowed)
     }
 
     /// Streams with one m-line each, in the clear.
     init(media: [MediaDescription], ports: [(rtp: UInt16, rtcp: UInt16)], allowed: [IPAddress]) {
-        self.init(media: media.map { [$0] }, receivers: media.map { _ in [nil] }, isVideo: media.map { $0.type != "audio" }, ports: ports.map { [$0] }, allowed: allowed)
+        self.init(media: media.map { [$0] }, receivers: media.map { _ in [nil] }, isVideo: media.map { $0.type != "audio" },
+                  ports: ports.map { [$0] }, allowed: allowed)
     }
 
     private init(media: [[MediaDescription]], receivers: [[SRTPReceiver?]], isVideo: [Bool], ports: [[(rtp: UInt16, rtcp: UInt16)]], allowed: [IPAddress]) {
@@ -185,7 +188,8 @@ public struct CaptureCore: Sendable {
         }
     }
 
-    private mutating func take(_ outcome: SRTPReceiver.Outcome, _ plain: UnsafeRawBufferPointer, _ isControl: Bool, _ stream: Int, _ port: UInt16, _ arrival: WallTime) -> Int? {
+    private mutating func take(_ outcome: SRTPReceiver.Outcome, _ plain: UnsafeRawBufferPointer, _ isControl: Bool, _ stream: Int, _ port: UInt16,
+                               _ arrival: WallTime) -> Int? {
         switch outcome {
         case .plain(let length):
             let packet = UnsafeRawBufferPointer(rebasing: plain[..<length])
@@ -293,11 +297,14 @@ public struct CaptureCore: Sendable {
     mutating func needKeyFrame(_ stream: Int, at now: WallTime, isLoss: Bool) { health[stream].needKeyFrame(at: now, isLoss: isLoss) }
 
     mutating func note(kernelDrops: Int, receiveBufferBytes: Int, port: UInt16, at now: WallTime) {
+        let isMore = kernelDrops > kernelDropsAtPort[port] ?? 0
+        if isMore { kernelDropsAtPort[port] = kernelDrops }
         for stream in demultiplexer.streams(atPort: port) {
-            // Which of them were key frames' packets nobody knows.
-            if kernelDrops > statistics[stream].kernelDrops { health[stream].needKeyFrame(at: now, isLoss: true) }
-            statistics[stream].kernelDrops = max(statistics[stream].kernelDrops, kernelDrops)
             statistics[stream].receiveBufferBytes = receiveBufferBytes
+            guard isMore else { continue }
+            statistics[stream].kernelDrops = Set(ports[stream].flatMap { [$0.rtp, $0.rtcp] }).reduce(0) { $0 + (kernelDropsAtPort[$1] ?? 0) }
+            // Whose packets they were nobody knows.
+            health[stream].needKeyFrame(at: now, isLoss: true)
         }
     }
 

@@ -273,7 +273,8 @@ public final class CaptureSession: Sendable {
         let due: [(target: WaysBack.Peer, port: UInt16, packet: [UInt8])] = shared.withLock { shared in
             shared.core.dueRequests(at: now).compactMap { stream, request in
                 let own = layers[stream][request.layer]
-                let target = shared.waysBack[stream].target(request.ssrc, rtcpPort: own.rtcpPort, isMuxed: own.rtpPort == own.rtcpPort, sendersAreAnnounced: sendersAreAnnounced)
+                let target = shared.waysBack[stream].target(request.ssrc, rtcpPort: own.rtcpPort, isMuxed: own.rtpPort == own.rtcpPort,
+                                                                  sendersAreAnnounced: sendersAreAnnounced)
                 return target.map { ($0, own.rtcpPort, request.kind.packet(from: SSRC(rawValue: 1), about: request.ssrc)) }
             }
         }

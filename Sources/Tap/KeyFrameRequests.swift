@@ -14,11 +14,9 @@ struct KeyFrameRequests: Sendable {
 
         /// The packet: an empty receiver report and the request.
         func packet(from sender: SSRC, about media: SSRC) -> [UInt8] {
-            func word(_ value: UInt32) -> [UInt8] { withUnsafeBytes(of: value.bigEndian, Array.init) }
             switch self {
-            case .pictureLoss: return RTCPPacket.pictureLossIndication(from: sender, about: media)
-            case .fullIntra(let number):
-                return [0x80, 201, 0, 1] + word(sender.rawValue) + [0x84, 206, 0, 4] + word(sender.rawValue) + word(0) + word(media.rawValue) + [number, 0, 0, 0]
+            case .pictureLoss: RTCPPacket.pictureLossIndication(from: sender, about: media)
+            case .fullIntra(let number): RTCPPacket.fullIntraRequest(from: sender, about: media, sequenceNumber: number)
             }
         }
     }

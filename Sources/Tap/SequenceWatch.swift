@@ -44,6 +44,7 @@ struct SequenceWatch: Sendable {
         let sequence = last &+ Int64(distance)
         guard distance > 0 else { return fill(sequence) ? .filled : .known }
         highest = sequence
+        if distance > 1 { forget(at: now) }
         for skipped in (last + 1)..<sequence {
             guard missing.count < Self.missingMax else {
                 isOverfull = true
@@ -71,12 +72,16 @@ struct SequenceWatch: Sendable {
         guard !missing.isEmpty || isOverfull else { return false }
         var isLost = isOverfull
         isOverfull = false
-        // Also when the clock was set back.
-        missing.removeAll { now < $0.since || now - $0.since >= Self.memory }
+        forget(at: now)
         for place in missing.indices where !missing[place].isTold && now - missing[place].since >= Self.patience {
             missing[place].isTold = true
             isLost = true
         }
         return isLost
+    }
+
+    private mutating func forget(at now: WallTime) {
+        // Also when the clock was set back.
+        missing.removeAll { now < $0.since || now - $0.since >= Self.memory }
     }
 }

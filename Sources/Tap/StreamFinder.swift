@@ -64,6 +64,8 @@ public struct StreamFinder: Sendable {
 
     public private(set) var sessions = SessionFinder()
     private var candidates: [Key: Candidate] = [:]
+    /// There is no room, and looking for some again before this would be a pass over all for each packet of noise.
+    private var fullUntil: WallTime?
     /// Datagrams that were RTP and belonged to no stream that was found, or to one too many.
     public private(set) var overlooked = 0
 
@@ -89,6 +91,8 @@ public struct StreamFinder: Sendable {
     /// Noise makes candidates by the thousand: those that came to nothing for 10 s give way.
     private mutating func makeRoom(_ now: WallTime) -> Bool {
         guard candidates.count >= Self.candidatesMax else { return true }
+        guard fullUntil.map({ now >= $0 }) ?? true else { return false }
+        fullUntil = now + .seconds(1)
         let before = candidates.count
         candidates = candidates.filter { $0.value.isStream || now - $0.value.last <= .seconds(10) }
         overlooked += before - candidates.count

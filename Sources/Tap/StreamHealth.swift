@@ -193,7 +193,8 @@ public struct StreamHealth: Sendable {
         let covered = Nanoseconds(count: now.nanoseconds - (current - Int64(Self.slices) + 1) * Self.slice.count)
         let seconds = max(0.5, min(covered.seconds, first.map { (now - $0).seconds } ?? covered.seconds))
         var report = Report(state: .good, lossPercent: expected > 0 ? 100 * Double(lost) / Double(expected) : 0,
-                            bitrate: Int(Double(recent.reduce(0) { $0 + $1.bytes } * 8) / seconds), packetsPerSecond: Double(recent.reduce(0) { $0 + $1.packets }) / seconds,
+                            bitrate: Int(Double(recent.reduce(0) { $0 + $1.bytes } * 8) / seconds),
+                            packetsPerSecond: Double(recent.reduce(0) { $0 + $1.packets }) / seconds,
                             keyFrameAge: lastKeyFrame.map { max(0, (now - $0).seconds) })
         report.state = state(lost, report.lossPercent, now)
         return report

@@ -3,6 +3,7 @@ import Catalog
 import Foundation
 import Glibc
 import SealedFile
+import SRTP
 
 /// Looks at the machine and the data folder, and says what to do.
 struct DoctorCommand: AsyncParsableCommand {
@@ -13,6 +14,7 @@ struct DoctorCommand: AsyncParsableCommand {
     func run() async throws {
         var findings: [Finding] = []
         findings.append(stage())
+        findings.append(Finding(isGood: SRTPLibrary.isReady, what: "SRTP", figure: SRTPLibrary.version, hint: "apt-get install --reinstall libsrtp2-1 libnss3"))
         findings.append(font())
         findings += folder(URL(filePath: data))
         findings.append(receiveBuffer())

@@ -23,7 +23,7 @@ struct RenderCommand: AsyncParsableCommand {
                 - {participant: A, kind: video, sdp: "v=0\\r\\n…"}
 
             Captures are pcap, pcapng or rtpdump; `mitschnitt inspect` lists their streams. The m-line's port tells which packets belong to a
-            stream; a=ssrc where several share one. A recording of one stream (.mjr, rtpdump) is named at its stream, and an .mjr needs no SDP:
+            stream; a=ssrc where several share one; a=crypto opens SRTP, and several m-lines are layers of one picture. A recording of one stream (.mjr, rtpdump) is named at its stream, and an .mjr needs no SDP:
 
                 - {participant: B, kind: audio, capture: b-audio.mjr}
 
@@ -154,6 +154,8 @@ struct RenderResult: Encodable {
         var driftPpm: Double?
         /// The finished file that it was taken from.
         var file: String?
+        /// How well it came in, in figures.
+        var quality: VerdictView?
     }
 
     var outputs: [Output]
@@ -191,6 +193,6 @@ extension RenderResult.Stream {
         self.init(participant: people.joined(separator: ", "), kind: kind, codec: found?.codec, packets: found?.packets ?? 0, droppedByGate: found?.droppedByGate ?? 0,
                   verdict: refused != nil ? "unsupported" : isConsented ? found?.verdict?.summary ?? "empty" : "not-consented",
                   details: refused.map { [$0] } ?? found?.verdict?.details ?? [], lost: found?.verdict?.lost ?? 0,
-                  startWall: found?.verdict?.startWall, endWall: found?.verdict?.endWall, driftPpm: found?.verdict?.driftPpm)
+                  startWall: found?.verdict?.startWall, endWall: found?.verdict?.endWall, driftPpm: found?.verdict?.driftPpm, quality: found?.verdict)
     }
 }

@@ -110,6 +110,7 @@ struct ImportTests {
         let jobs = try await recorder.catalog.read { try String.fetchAll($0, sql: "SELECT name FROM job WHERE name LIKE 'tracks/%' OR name LIKE '%/%'") }
         let streams = try await rows(imported)
         #expect(streams.map(\.kind) == ["audio", "video"] && streams.map(\.verdict) == [nil, "not-consented"])
+        #expect(streams.map { $0.source == nil } == [false, true])
         #expect(jobs.contains { $0.hasSuffix(streams[0].track) } && !jobs.contains { $0.hasSuffix(streams[1].track) })
         await StageWorker(recorder: recorder).runUntilEmpty()
         let view = try await recorder.recording(imported.recording, as: imported.moderator)
@@ -130,6 +131,20 @@ struct ImportTests {
         let streams = try await rows(imported)
         #expect(streams.map(\.verdict) == ["erased"] && streams.map(\.source) == [nil])
         #expect(try await recorder.renditions(of: imported.recording, as: imported.moderator).isEmpty)
+        await recorder.shutDown()
+    }
+
+    @Test("a withdrawal that asks for no erasure, between the plan and the stage, is heard: nothing is made")
+    func withdrawnBetween() async throws {
+        let path = try write(wav, "talk.wav")
+        let imported = try await recorder.importCaptures(ImportRequest(
+            pipeline: "audio-only", captures: [], people: [person("A", [.audio]), person("B", [.audio])], streams: [], files: [.init(path: path, people: ["A", "B"])])) { _ in }
+        let anna = try #require(imported.keys.first { $0.value == "A" }?.key)
+        _ = try await recorder.decide(ConsentRequest(decision: .withdrawn, participant: anna, erase: false), on: imported.recording, as: imported.moderator)
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        #expect(try await rows(imported).map(\.verdict) == ["empty"])
+        #expect(try await recorder.renditions(of: imported.recording, as: imported.moderator).isEmpty)
+        #expect(try FileManager.default.subpathsOfDirectory(atPath: folder.url.appending(path: "data").path).allSatisfy { !$0.hasSuffix(".sealed") })
         await recorder.shutDown()
     }
 

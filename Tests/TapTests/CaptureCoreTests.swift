@@ -205,4 +205,46 @@ struct CaptureCoreTests {
         core.exchangePending(&queue)
         #expect(queue.isEmpty && core.pendingBytes == 0)
     }
+
+    @Test("what the kernel drops at any of a stream's ports is counted, and asks for a key frame; so does a disk that takes packets again")
+    func losses() throws {
+        var core = try core()
+        _ = core.setGate(true, stream: 0, at: time)
+        func asked(_ seconds: Double) -> Int { core.dueRequests(at: WallTime(seconds: seconds)).count }
+        func come(_ number: UInt16, _ seconds: Double) {
+            let bytes = rtp(number, 1, payload: [1])
+            bytes.withUnsafeBytes { _ = core.receive($0, port: 5_004, source: here, arrival: WallTime(seconds: seconds)) }
+        }
+        come(1, 1)
+        // The requests of the opening, to their end.
+        var before = 0
+        for step in 0..<200 {
+            come(UInt16(2 + step), 1 + Double(step) / 10)
+            before += asked(1 + Double(step) / 10)
+        }
+        core.note(kernelDrops: 5, receiveBufferBytes: 9, port: 5_004, at: WallTime(seconds: 21))
+        core.note(kernelDrops: 2, receiveBufferBytes: 9, port: 5_005, at: WallTime(seconds: 21))
+        #expect((before, asked(21), core.statistics[0].kernelDrops, core.statistics[0].receiveBufferBytes) == (KeyFrameRequests.requestsMax, 1, 7, 9))
+        for step in 0..<200 {
+            come(UInt16(300 + step), 22 + Double(step) / 10)
+            _ = asked(22 + Double(step) / 10)
+        }
+        core.note(lostToStorage: 3, isOver: false, stream: 0, at: WallTime(seconds: 42))
+        #expect((asked(42), core.statistics[0].lostToStorage) == (0, 3))
+        core.note(lostToStorage: 3, isOver: true, stream: 0, at: WallTime(seconds: 42.5))
+        #expect(asked(42.5) == 1)
+    }
+
+    @Test("the key frame of each codec ends the asking for it", arguments: [
+        ("VP8", [0x10, 0x10, 0, 0, 0x9D, 0x01, 0x2A]), ("H264", [0x67, 0x42, 0, 0x1F]), ("H265", [0x40, 0x01, 0x0C]), ("AV1", [0x18, 0x0A, 0x01, 0, 0x10]),
+    ] as [(String, [UInt8])])
+    func keyFrames(codec: String, payload: [UInt8]) throws {
+        var core = try core(["v=0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 \(codec)/90000\n"])
+        _ = core.setGate(true, stream: 0, at: time)
+        #expect(send(&core, rtp(1, 1, payload: [0])) == 0)
+        #expect(core.dueRequests(at: time).map(\.request.kind) == [.pictureLoss])
+        #expect(send(&core, rtp(2, 2, payload: payload)) == 0)
+        for second in 2..<20 { #expect(core.dueRequests(at: WallTime(seconds: Double(second))).isEmpty) }
+        #expect(core.report(at: time)[0].keyFrameAge == 0)
+    }
 }

@@ -102,6 +102,10 @@ struct LinkLayerTests {
         #expect(read([first, overlap, last]).payloads == [])
         #expect(read([overlap, first, last]).payloads == [])
         #expect(read([last, beyond, first]).payloads == [])
+        // As many bytes as the whole has, with a hole and an overlap of the same length.
+        let long = Wire.udp((0..<60).map { UInt8($0) })
+        let pieces = [Wire.ip4(Array(long[0..<24]), fragment: 0x2000), Wire.ip4(Array(long[16..<40]), fragment: 0x2002), Wire.ip4(Array(long[48...]), fragment: 6)]
+        #expect(read(pieces).payloads == [])
         #expect(read([first, last], apart: 31).payloads == [])
         #expect(read([Wire.ip4([UInt8](repeating: 1, count: 16), fragment: 0x3FFF)]).payloads == [])
     }

@@ -189,5 +189,8 @@ struct StreamHealthTests {
         _ = watch.take(42_000, at: at(3))
         // More than can be remembered is a loss at once.
         #expect([3.0, 3.1, 3.2, 3.3].map { watch.takeLoss(at: at($0)) } == [true, false, true, false])
+        // Old losses make room: where nobody asks, as with sound, what is late is still told from what came before.
+        for step in 0..<600 { _ = watch.take(UInt16(truncatingIfNeeded: 42_002 + 2 * step), at: at(10 + Double(step))) }
+        #expect([43_199, 43_199, 42_001].map { watch.take($0, at: at(610)) } == [.filled, .known, .known])
     }
 }

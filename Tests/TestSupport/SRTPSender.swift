@@ -1,4 +1,5 @@
 import CSRTP
+import RTP
 import SRTP
 
 /// The other side of SRTP: protects packets by libsrtp's own named profiles, with a key that the test chose.
@@ -46,4 +47,12 @@ public final class SRTPSender {
 
     /// Goes on with another rollover counter, as a sender has that began long ago.
     public func setRolloverCounter(_ counter: UInt32, ssrc: UInt32) { precondition(srtp_set_stream_roc(session, ssrc, counter) == srtp_err_status_ok) }
+}
+
+extension SRTPKey {
+    /// The key of an `a=crypto` value.
+    public init(crypto: String) throws {
+        var media = try SessionDescription(parsing: "v=0\nm=audio 5004 RTP/SAVP 0\na=crypto:\(crypto)\n").media[0]
+        try self.init(taking: &media.cryptos[0])
+    }
 }

@@ -99,6 +99,8 @@ struct WebTests: Sendable {
             let id = try #require(made.json["id"] as? String)
             let endpoint = ((made.json["streams"] as? [[String: Any]])?.first?["endpoint"] as? [String: Any])
             #expect((endpoint?["rtp_port"] as? Int ?? 0) > 0)
+            let health = ((made.json["streams"] as? [[String: Any]])?.first?["health"] as? [String: Any])
+            #expect((health?["state"] as? String, health?["packets_per_second"] as? Double, health?["loss_percent"] as? Double) == ("waiting", 0, 0))
             let notice = try await ask(client, .get, "/v1/recordings/\(id)/notice?language=de", anna)
             let hash = try #require(notice.json["hash"] as? String)
             let given = try await ask(client, .post, "/v1/recordings/\(id)/consent", anna, body: #"{"decision":"given","notice":"\#(hash)"}"#)
