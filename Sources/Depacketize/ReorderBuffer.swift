@@ -48,6 +48,8 @@ struct ReorderBuffer {
     private(set) var lost = 0
 
     private var count: Int { waiting.count - head }
+    /// When the packet that is next in order came; nil where none waits.
+    var firstArrival: WallTime? { count > 0 ? waiting[head].arrival : nil }
 
     mutating func insert(_ packet: TrackPacket) -> Arrival {
         if packet.origin == .itself, let place = copied.firstIndex(where: { $0.sequence == packet.sequence }) { return .superseded(copied.remove(at: place).origin) }
