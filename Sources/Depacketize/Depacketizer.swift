@@ -134,8 +134,8 @@ public struct Depacketizer: Sendable {
             for block in unpacked(packet, ssrc) { insert(block, ssrc) }
         }
         // Time passes for the others, too: what an SSRC that is gone waited for in vain comes before what its successor sends.
-        if substreams.count > 1 { for other in inOrder where other != ssrc { try pop(other, packet.arrival, emit) } }
-        try pop(ssrc, packet.arrival, emit)
+        guard substreams.count > 1 else { return try pop(ssrc, packet.arrival, emit) }
+        for ssrc in waiting { try pop(ssrc, packet.arrival, emit) }
     }
 
     /// The payloads in a redundant packet: earlier ones under the numbers before it (RFC 2198 section 4), its own last.
@@ -224,6 +224,12 @@ public struct Depacketizer: Sendable {
         for packet in substreams[ssrc]?.buffer.drain() ?? [] { try give(packet, ssrc, emit) }
         try giveOpenFrames(ssrc, emit)
         giveTones(ssrc)
+    }
+
+    /// The SSRCs whose packets wait, by how long.
+    private var waiting: [SSRC] {
+        substreams.compactMap { ssrc, substream in substream.buffer.firstArrival.map { (arrival: $0, ssrc: ssrc) } }
+            .sorted { ($0.arrival, $0.ssrc.rawValue) < ($1.arrival, $1.ssrc.rawValue) }.map(\.ssrc)
     }
 
     /// The SSRCs, those first that were silent longest.

@@ -31,9 +31,9 @@ struct ReorderBuffer {
     /// How long a missing packet is waited for, in arrival time: a retransmission takes a round trip or two.
     static let wait = Nanoseconds.seconds(1)
     static let packetsMax = 8_192
-    /// The very first packet waits for those that it may have overtaken.
-    static let firstWait = Nanoseconds.milliseconds(100)
-    static let firstPacketsMax = 16
+    /// The very first packet waits for those that it may have overtaken, and that are sent again: often they are the key picture's.
+    static let firstWait = wait
+    static let firstPacketsMax = 1_024
 
     /// Ascending from `head` on; before it lie slots that were emptied and are given back now and then.
     private var waiting: [TrackPacket] = []
@@ -48,6 +48,8 @@ struct ReorderBuffer {
     private(set) var lost = 0
 
     private var count: Int { waiting.count - head }
+    /// When the packet that is next in order came; nil where none waits.
+    var firstArrival: WallTime? { count > 0 ? waiting[head].arrival : nil }
 
     mutating func insert(_ packet: TrackPacket) -> Arrival {
         if packet.origin == .itself, let place = copied.firstIndex(where: { $0.sequence == packet.sequence }) { return .superseded(copied.remove(at: place).origin) }

@@ -16,7 +16,8 @@ extension PacketSource {
         case 3: (2, [layers.0, layers.1])
         default: (2, [layers.0])
         }
-        let unit = unit(isKey: isKey, filling: pictureBytes(isKey: isKey), needs: needs)
+        // Without the sync bit it may build on the layer's picture before it (RFC 7741 section 4.2): what was lost cannot say that nothing does.
+        let unit = unit(isKey: isKey, filling: pictureBytes(isKey: isKey), needs: needs, mayNeed: hasLayers && placeInGroup == 3 && !isKey ? [number - 2] : [])
         if layer == 0 {
             layers = (unit.number, unit.number)
             layerIndex &+= 1

@@ -24,6 +24,8 @@ public struct SentUnit: Hashable, Sendable {
     public var filling: Int
     /// Pictures without which it cannot be decoded.
     public var needs: [Int]
+    /// Pictures that it does not need, but a receiver cannot tell.
+    public var mayNeed: [Int]
     /// Which of the sender's lives (``PacketSource/Event/rejoin(after:)``) it belongs to, from 0.
     public var life: Int
 }
@@ -235,8 +237,8 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
         queue.append(SentPacket(sentAt: now, bytes: bytes, unit: nil))
     }
 
-    mutating func unit(isKey: Bool = true, isDiscontinuous: Bool = false, filling: Int, needs: [Int] = []) -> SentUnit {
+    mutating func unit(isKey: Bool = true, isDiscontinuous: Bool = false, filling: Int, needs: [Int] = [], mayNeed: [Int] = []) -> SentUnit {
         defer { number += 1 }
-        return SentUnit(number: number, captured: trueTime(ticks), isKey: isKey, isDiscontinuous: isDiscontinuous, filling: filling, needs: needs, life: life)
+        return SentUnit(number: number, captured: trueTime(ticks), isKey: isKey, isDiscontinuous: isDiscontinuous, filling: filling, needs: needs, mayNeed: mayNeed, life: life)
     }
 }
