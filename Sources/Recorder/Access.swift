@@ -15,7 +15,8 @@ extension Recorder {
               let role = Principal.Role(rawValue: found.role)
         else { throw refused }
         return Principal(role: role, subject: found.subject, participant: found.participant.flatMap(ParticipantID.init), meeting: found.meeting.flatMap(MeetingID.init),
-                         recording: found.recording.flatMap(RecordingID.init), purpose: found.purpose.flatMap(Purpose.init))
+                         recording: found.recording.flatMap(RecordingID.init), purpose: found.purpose.flatMap(Purpose.init),
+                         isGuardian: found.isGuardian)
     }
 
     public func issueToken(_ request: TokenRequest, as principal: Principal) async throws -> IssuedToken {

@@ -7,7 +7,7 @@ const texts = {
     meetings: 'Treffen', title: 'Titel (freiwillig)', plan: 'Treffen anlegen', people: 'Teilnehmende', name: 'Name', invite: 'Einladen', recordings: 'Aufzeichnungen',
     askRecording: 'Aufzeichnung anfordern', sdpHelp: 'Eine Zeile „Name Art“ (Art: audio, video oder screen), darunter das SDP, dann eine Leerzeile.', streams: 'Medienströme', record: 'Aufzeichnen',
     whoRecorded: 'Wer aufgezeichnet wird', decision: 'Entscheidung', now: 'Jetzt', pause: 'Pause', resume: 'Weiter', stop: 'Beenden', release: 'Freigeben', eraseAll: 'Löschen',
-    undecided: 'noch keine', given: 'eingewilligt', refused: 'abgelehnt', withdrawn: 'widerrufen', on: 'wird aufgezeichnet', off: 'wird nicht aufgezeichnet',
+    undecided: 'noch keine', given: 'eingewilligt', refused: 'abgelehnt', withdrawn: 'widerrufen', invalidated: 'bitte neu entscheiden, die Angaben haben sich geändert', on: 'wird aufgezeichnet', off: 'wird nicht aufgezeichnet',
     youOn: 'Sie werden gerade aufgezeichnet.', youOff: 'Sie werden gerade nicht aufgezeichnet.', expires: 'Wird gelöscht am', download: 'herunterladen', none: 'Es gibt noch keine Aufzeichnung.',
     export: 'Alle meine Daten herunterladen', exportHelp: 'Ein Archiv (tar) mit allem, was über Sie gespeichert ist, und Ihren eigenen Spuren; niemand sonst ist darin.', rename: 'Namen berichtigen',
     yourData: 'Ihre Daten', rights: 'Widersprechen oder löschen lassen: mit „Widerrufen“ bei der Aufzeichnung. Einschränken lassen: sagen Sie es der Moderation.',
@@ -24,7 +24,7 @@ const texts = {
     meetings: 'Meetings', title: 'Title (optional)', plan: 'Plan a meeting', people: 'Participants', name: 'Name', invite: 'Invite', recordings: 'Recordings',
     askRecording: 'Ask for a recording', sdpHelp: 'A line “name kind” (kind: audio, video or screen), the SDP below it, then an empty line.', streams: 'Media streams', record: 'Record',
     whoRecorded: 'Who is being recorded', decision: 'Decision', now: 'Now', pause: 'Pause', resume: 'Resume', stop: 'Stop', release: 'Release', eraseAll: 'Erase',
-    undecided: 'none yet', given: 'consented', refused: 'refused', withdrawn: 'withdrawn', on: 'being recorded', off: 'not recorded',
+    undecided: 'none yet', given: 'consented', refused: 'refused', withdrawn: 'withdrawn', invalidated: 'please decide anew, the notice has changed', on: 'being recorded', off: 'not recorded',
     youOn: 'You are being recorded now.', youOff: 'You are not being recorded now.', expires: 'Will be erased on', download: 'download', none: 'There is no recording yet.',
     export: 'Download all my data', exportHelp: 'An archive (tar) of everything that is kept about you, and of your own tracks; nobody else is in it.', rename: 'Correct my name',
     yourData: 'Your data', rights: 'To object or have it erased: “Withdraw” at the recording. To have it restricted: tell the moderator.',
@@ -114,7 +114,7 @@ async function participantCard(recording, me) {
   $('.recorded', card).classList.toggle('on', Boolean(own?.recorded));
   $('.notice', card).textContent = notice.text;
   $('.restriction', card).textContent = restricted(recording.restriction, own?.erasure_waits);
-  $('details', card).open = own?.decision === 'undecided';
+  $('details', card).open = ['undecided', 'invalidated'].includes(own?.decision);
   $('.expiry', card).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   const decide = (decision) => attempt(async () => {
     const modalities = ['audio', 'video'].filter((name) => $(`[name=${name}]`, card).checked);
