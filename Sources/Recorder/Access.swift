@@ -87,6 +87,7 @@ extension Recorder {
         gauge("live_dropped_by_gate", "RTP packets dropped for want of consent, of the recordings being captured.", Double(streams.reduce(0) { $0 + $1.droppedByGate }))
         gauge("live_kernel_drops", "Datagrams that the kernel dropped, of the recordings being captured.", Double(streams.reduce(0) { $0 + $1.kernelDrops }))
         gauge("live_lost_to_storage", "Packets that the disk did not take, of the recordings being captured.", Double(streams.reduce(0) { $0 + $1.lostToStorage + $1.overflow }))
+        if configuration.ledgerCopy != nil { gauge("erasure_ledger_copy_behind", "1 while the copy of the ledger of erasures cannot be written; must return to 0.", ledger.copyProblem == nil ? 0 : 1) }
         let now = clock.now
         do {
             let (jobs, overdue) = try await catalog.read { (try JobStore.counts($0), try $0.recordingsPastDate(now: now).count) }
