@@ -22,7 +22,7 @@ extension Recorder {
                         noticeHash: "", noticeVersion: "", language: Language.de.rawValue, method: .onBehalf, isOwnAct: false, isGuardian: false,
                         retentionClass: RetentionPolicy.retentionClass, expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: false, previousHash: state.lastHash)
                     state = try db.append(event, to: state)
-                    try AuditLog.append(actor: "notice", action: "consent.invalidated", object: record.id, detail: participant.rawValue, now: now, db)
+                    try AuditLog.append(actor: "notice", action: "notice.changed", object: record.id, detail: participant.rawValue, now: now, db)
                 }
             }
         }
