@@ -15,6 +15,8 @@ extension CatalogSchema {
           settled_at INTEGER
         );
         CREATE UNIQUE INDEX restriction_open ON restriction (recording) WHERE settled_at IS NULL;
+        -- The code of a declared minor's guardian.
+        ALTER TABLE access_token ADD COLUMN is_guardian INTEGER NOT NULL DEFAULT 0 CHECK (is_guardian IN (0, 1));
         CREATE INDEX stream_participant_participant ON stream_participant (participant);
         CREATE INDEX rendition_member_participant ON rendition_member (participant);
         CREATE INDEX consent_event_participant ON consent_event (participant);

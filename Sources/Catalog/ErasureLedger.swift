@@ -23,49 +23,79 @@ public final class ErasureLedger: Sendable {
         public var description: String
     }
 
+    /// An HMAC, as four words: a million of them take some 50 MB.
+    private struct Code: Hashable {
+        var a, b, c, d: UInt64
+
+        init(_ bytes: some Sequence<UInt8>) {
+            var words: [UInt64] = [0, 0, 0, 0]
+            for (place, byte) in bytes.prefix(32).enumerated() { words[place >> 3] = words[place >> 3] << 8 | UInt64(byte) }
+            (a, b, c, d) = (words[0], words[1], words[2], words[3])
+        }
+
+        var text: String { Hexadecimal.text([a, b, c, d].flatMap { word in withUnsafeBytes(of: word.bigEndian, Array.init) }) }
+    }
+
     private struct State {
-        var known: Set<String>
-        var bytes: Data
+        var known: Set<Code>
+        var length: Int
+        /// Of all that is written.
+        var hash: SHA256
+        /// Why the copy does not hold the last entries.
+        var copyProblem: String?
     }
     private let key: SymmetricKey
-    private let paths: [String]
+    private let path: String
+    private let copy: String?
     private let state: Mutex<State>
 
     /// Opens or makes the ledger, and brings its copy (on another disk, where there is one) up to the same state. Blocks.
     ///
     /// A last line that a crash cut is dropped: what it would have named was not destroyed yet. Throws ``Unusable``.
     public init(path: String, copy: String? = nil) throws {
-        paths = [path] + (copy.map { [$0] } ?? [])
+        (self.path, self.copy) = (path, copy)
+        let paths = [path] + (copy.map { [$0] } ?? [])
         let found = try paths.map { try Self.read($0) }
         var bytes = found.compactMap(\.self).max { $0.count < $1.count } ?? Data()
         guard found.allSatisfy({ $0.map(bytes.starts(with:)) ?? true }) else { throw Unusable(description: "\(path) and its copy \(copy ?? "") are not the same ledger") }
         if bytes.isEmpty { bytes = Data((Self.title + SymmetricKey(size: .bits256).withUnsafeBytes { Hexadecimal.text($0) } + "\n").utf8) }
-        let contents = try Self.parse(bytes, path)
-        key = contents.key
-        state = Mutex(State(known: contents.entries, bytes: bytes))
+        let known: Set<Code>
+        (key, known) = try Self.parse(bytes, path)
+        var hash = SHA256()
+        hash.update(data: bytes)
+        state = Mutex(State(known: known, length: bytes.count, hash: hash))
         for path in paths { try Self.replace(path, bytes) }
     }
 
-    /// Reads a ledger that was given for a restore; it is not changed.
+    /// Reads a ledger that is not to be changed: one given for a restore, or a running server's.
     public init(reading path: String) throws {
+        (self.path, copy) = (path, nil)
         guard let bytes = try Self.read(path) else { throw Unusable(description: "the ledger \(path) is not there") }
-        let contents = try Self.parse(bytes, path)
-        (key, paths) = (contents.key, [])
-        state = Mutex(State(known: contents.entries, bytes: bytes))
+        let known: Set<Code>
+        (key, known) = try Self.parse(bytes, path)
+        var hash = SHA256()
+        hash.update(data: bytes)
+        state = Mutex(State(known: known, length: bytes.count, hash: hash))
     }
 
     public var count: Int { state.withLock { $0.known.count } }
 
+    /// Why the copy is behind, in words; nil where it is not. It is brought up with the next entry.
+    public var copyProblem: String? { state.withLock { $0.copyProblem } }
+
     /// Its length in bytes and their SHA-256: by these a backup knows a later state of the same ledger again.
-    public var mark: Mark { state.withLock { Mark(bytes: $0.bytes.count, sha256: Self.digest($0.bytes)) } }
+    public var mark: Mark { state.withLock { Mark(bytes: $0.length, sha256: Hexadecimal.text($0.hash.finalize())) } }
     public struct Mark: Hashable, Codable, Sendable {
         public var bytes: Int
         public var sha256: String
         public init(bytes: Int, sha256: String) { (self.bytes, self.sha256) = (bytes, sha256) }
     }
 
-    /// Whether this is the ledger of that mark, or a later state of it.
-    public func continues(_ mark: Mark) -> Bool { state.withLock { $0.bytes.count >= mark.bytes && Self.digest($0.bytes.prefix(mark.bytes)) == mark.sha256 } }
+    /// Whether this is the ledger of that mark, or a later state of it. Blocks.
+    public func continues(_ mark: Mark) throws -> Bool {
+        let bytes = try Self.read(path) ?? Data()
+        return bytes.count >= mark.bytes && mark.bytes >= 0 && Hexadecimal.text(SHA256.hash(data: bytes.prefix(mark.bytes))) == mark.sha256
+    }
 
     public func contains(_ id: String) -> Bool {
         let code = code(id)
@@ -73,26 +103,36 @@ public final class ErasureLedger: Sendable {
     }
 
     /// Enters ids; those that are there are left out. Durable when it returns. Blocks.
+    ///
+    /// A copy that cannot be written stops nobody's withdrawal: see ``copyProblem``.
     public func append(_ ids: [String], now: WallTime) throws {
         try state.withLock { state in
             var lines = Data()
-            var fresh: Set<String> = []
+            var fresh: Set<Code> = []
             for code in ids.map(code) where !state.known.contains(code) && fresh.insert(code).inserted {
                 let time = String(max(0, now.nanoseconds))
-                lines.append(Data((code + " " + String(repeating: "0", count: 20 - time.count) + time + "\n").utf8))
+                lines.append(Data((code.text + " " + String(repeating: "0", count: 20 - time.count) + time + "\n").utf8))
             }
             guard !lines.isEmpty else { return }
-            for path in paths { try Self.write(path, lines, at: state.bytes.count) }
-            state.bytes.append(lines)
+            try Self.write(path, lines, at: state.length)
+            if let copy {
+                do {
+                    if state.copyProblem == nil { try Self.write(copy, lines, at: state.length) } else { try Self.replace(copy, Self.read(path) ?? Data()) }
+                    state.copyProblem = nil
+                } catch {
+                    state.copyProblem = "\(error)"
+                }
+            }
+            state.length += lines.count
+            state.hash.update(data: lines)
             state.known.formUnion(fresh)
         }
     }
 
-    /// Writes the whole ledger to another place.
-    public func write(to path: String) throws { try Self.replace(path, state.withLock { $0.bytes }) }
+    /// Writes the whole ledger to another place. Blocks.
+    public func write(to target: String) throws { try Self.replace(target, Self.read(path) ?? Data()) }
 
-    private func code(_ id: String) -> String { Hexadecimal.text(HMAC<SHA256>.authenticationCode(for: Data(id.utf8), using: key)) }
-    private static func digest(_ bytes: Data) -> String { Hexadecimal.text(SHA256.hash(data: bytes)) }
+    private func code(_ id: String) -> Code { Code(HMAC<SHA256>.authenticationCode(for: Data(id.utf8), using: key)) }
 
     /// The whole lines of a ledger; nil where there is none.
     private static func read(_ path: String) throws -> Data? {
@@ -106,20 +146,25 @@ public final class ErasureLedger: Sendable {
         return Data(bytes.prefix(bytes.count - (bytes.count - headBytes) % lineBytes))
     }
 
-    private static func parse(_ bytes: Data, _ path: String) throws -> (key: SymmetricKey, entries: Set<String>) {
-        let lines = bytes.split(separator: 10)
-        guard let head = lines.first, head.starts(with: title.utf8), let key = bytes32(head.dropFirst(title.utf8.count)) else { throw Unusable(description: "\(path) is no ledger of erasures") }
-        var entries: Set<String> = []
-        for (number, line) in lines.enumerated().dropFirst() {
-            guard line.count == lineBytes - 1, line[line.startIndex + 64] == 32, bytes32(line.prefix(64)) != nil else { throw Unusable(description: "line \(number + 1) of \(path) is damaged") }
-            entries.insert(String(decoding: line.prefix(64), as: UTF8.self))
+    private static func parse(_ bytes: Data, _ path: String) throws -> (key: SymmetricKey, entries: Set<Code>) {
+        try bytes.withUnsafeBytes { all in
+            guard all.count >= headBytes, all.starts(with: title.utf8), all[headBytes - 1] == 10, let key = bytes32(all[title.utf8.count..<headBytes - 1]) else {
+                throw Unusable(description: "\(path) is no ledger of erasures")
+            }
+            var entries: Set<Code> = []
+            entries.reserveCapacity((all.count - headBytes) / lineBytes)
+            for place in stride(from: headBytes, through: all.count - lineBytes, by: lineBytes) {
+                let line = all[place..<place + lineBytes]
+                guard line.last == 10, all[place + 64] == 32, let code = bytes32(line.prefix(64)) else {
+                    throw Unusable(description: "line \((place - headBytes) / lineBytes + 2) of \(path) is damaged")
+                }
+                entries.insert(Code(code))
+            }
+            return (SymmetricKey(data: key), entries)
         }
-        return (SymmetricKey(data: key), entries)
     }
 
-    private static func bytes32(_ digits: Data) -> [UInt8]? {
-        guard digits.count == 64 else { return nil }
-        let text = Array(digits)
+    private static func bytes32(_ digits: Slice<UnsafeRawBufferPointer>) -> [UInt8]? {
         func value(_ digit: UInt8) -> UInt8? {
             switch digit {
             case 48...57: digit - 48
@@ -127,9 +172,11 @@ public final class ErasureLedger: Sendable {
             default: nil
             }
         }
+        guard digits.count == 64 else { return nil }
         var bytes: [UInt8] = []
-        for place in stride(from: 0, to: 64, by: 2) {
-            guard let high = value(text[place]), let low = value(text[place + 1]) else { return nil }
+        bytes.reserveCapacity(32)
+        for place in stride(from: digits.startIndex, to: digits.endIndex, by: 2) {
+            guard let high = value(digits[place]), let low = value(digits[place + 1]) else { return nil }
             bytes.append(high << 4 | low)
         }
         return bytes

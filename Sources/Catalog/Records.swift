@@ -44,11 +44,12 @@ public struct AccessTokenRecord: CatalogRecord {
     public var meeting: String?
     public var recording: String?
     public var purpose: String?
+    public var isGuardian: Bool
     public var createdAt: Int64
     public var expiresAt: Int64
 
     public init(hash: String, role: String, subject: String, participant: String? = nil, meeting: String? = nil, recording: String? = nil,
-                purpose: String? = nil, createdAt: Int64, expiresAt: Int64) {
+                purpose: String? = nil, isGuardian: Bool = false, createdAt: Int64, expiresAt: Int64) {
         self.hash = hash
         self.role = role
         self.subject = subject
@@ -56,6 +57,7 @@ public struct AccessTokenRecord: CatalogRecord {
         self.meeting = meeting
         self.recording = recording
         self.purpose = purpose
+        self.isGuardian = isGuardian
         self.createdAt = createdAt
         self.expiresAt = expiresAt
     }

@@ -25,6 +25,8 @@ public struct ConsentState: Hashable, Sendable {
         public var purposes: Set<Purpose>
         public var at: WallTime
         public var expiresAt: WallTime
+        /// SHA-256 of the text that was shown; empty where nothing is allowed.
+        public var noticeHash: String
     }
 
     public let recording: RecordingID
@@ -57,7 +59,7 @@ public struct ConsentState: Hashable, Sendable {
         guard event.kind != .requested else { return }
         let allows = event.kind == .given || event.kind == .reconfirmed
         decisions[event.participant] = Decision(kind: event.kind, modalities: allows ? Set(event.modalities) : [], purposes: allows ? Set(event.purposes) : [],
-                                                at: event.occurredAt, expiresAt: event.expiresAt)
+                                                at: event.occurredAt, expiresAt: event.expiresAt, noticeHash: allows ? event.noticeHash : "")
     }
 
     /// Whether this person allows this use now.
@@ -71,6 +73,11 @@ public struct ConsentState: Hashable, Sendable {
         !participants.isEmpty && participants.allSatisfy { participant in
             Purpose.allCases.contains { allows(participant, modality, $0, at: now) }
         }
+    }
+
+    /// Who allows something on the strength of another text than one of these.
+    public func restingOnOthers(than notices: Set<String>) -> [ParticipantID] {
+        decisions.filter { !$0.value.modalities.isEmpty && !notices.contains($0.value.noticeHash) }.keys.sorted()
     }
 
     /// The first moment at which one of these people's consents ends; nil where none of them gave one.

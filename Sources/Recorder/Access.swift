@@ -15,7 +15,8 @@ extension Recorder {
               let role = Principal.Role(rawValue: found.role)
         else { throw refused }
         return Principal(role: role, subject: found.subject, participant: found.participant.flatMap(ParticipantID.init), meeting: found.meeting.flatMap(MeetingID.init),
-                         recording: found.recording.flatMap(RecordingID.init), purpose: found.purpose.flatMap(Purpose.init))
+                         recording: found.recording.flatMap(RecordingID.init), purpose: found.purpose.flatMap(Purpose.init),
+                         isGuardian: found.isGuardian)
     }
 
     public func issueToken(_ request: TokenRequest, as principal: Principal) async throws -> IssuedToken {
@@ -86,6 +87,7 @@ extension Recorder {
         gauge("live_dropped_by_gate", "RTP packets dropped for want of consent, of the recordings being captured.", Double(streams.reduce(0) { $0 + $1.droppedByGate }))
         gauge("live_kernel_drops", "Datagrams that the kernel dropped, of the recordings being captured.", Double(streams.reduce(0) { $0 + $1.kernelDrops }))
         gauge("live_lost_to_storage", "Packets that the disk did not take, of the recordings being captured.", Double(streams.reduce(0) { $0 + $1.lostToStorage + $1.overflow }))
+        if configuration.ledgerCopy != nil { gauge("erasure_ledger_copy_behind", "1 while the copy of the ledger of erasures cannot be written; must return to 0.", ledger.copyProblem == nil ? 0 : 1) }
         let now = clock.now
         do {
             let (jobs, overdue) = try await catalog.read { (try JobStore.counts($0), try $0.recordingsPastDate(now: now).count) }

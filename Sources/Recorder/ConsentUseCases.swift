@@ -22,8 +22,11 @@ extension Recorder {
             throw RecorderError(.invalid, "whose decision is this?", hint: "name the participant", pointer: "/participant")
         }
         guard !isOwn || request.participant == nil || request.participant == participant else { throw RecorderError(.forbidden, "you decide for yourself only") }
-        guard isOwn || request.decision != .given else {
-            throw RecorderError(.forbidden, "nobody can consent for somebody else", hint: "send them their invitation; a refusal or a withdrawal can be entered for them")
+        // A platform that showed the notice itself passes on what the person answered there.
+        let isRelayed = principal.role == .platform && request.method == .platform
+        guard request.method == nil || isRelayed else { throw RecorderError(.forbidden, "the method is not yours to claim", hint: "only platforms name one, and only platform", pointer: "/method") }
+        guard isOwn || isRelayed || request.decision != .given else {
+            throw RecorderError(.forbidden, "nobody can consent for somebody else", hint: "send them their invitation, or as a platform that asked them say method platform; a refusal or a withdrawal can be entered for them")
         }
         let notices = Language.allCases.map { Notice(language: $0.rawValue, policy: configuration.retention, days: record.retentionDays) }
         let notice = notices.first { $0.hash == request.notice }
@@ -42,7 +45,7 @@ extension Recorder {
             let event = ConsentEvent(
                 sequence: state.count + 1, recording: recording, participant: participant, kind: .init(request.decision), occurredAt: now, receivedAt: now,
                 modalities: modalities, purposes: purposes, noticeHash: notice?.hash ?? "", noticeVersion: notice?.version ?? "",
-                language: (request.language ?? .de).rawValue, method: isOwn ? .click : .onBehalf, isOwnAct: isOwn, isGuardian: false,
+                language: (request.language ?? .de).rawValue, method: isRelayed ? .platform : isOwn ? .click : .onBehalf, isOwnAct: (isOwn && !principal.isGuardian) || isRelayed, isGuardian: principal.isGuardian,
                 retentionClass: RetentionPolicy.retentionClass, expiresAt: WallTime(nanoseconds: record.expiresAt),
                 asksErasure: request.decision == .withdrawn && request.erase ?? true, previousHash: state.lastHash)
             let next: ConsentState

@@ -76,7 +76,8 @@ extension Recorder {
         }
         data.ownDownloads = try Row.fetchAll(db, sql: "SELECT * FROM download WHERE participant = ? ORDER BY at", arguments: [id])
             .map { .init(rendition: $0["rendition"], at: seconds($0["at"]), bytes: $0["bytes"], whole: $0["is_whole"]) }
-        data.audit = try Row.fetchAll(db, sql: "SELECT sequence, at, actor, action, object, detail FROM audit_event WHERE actor = ?1 OR object = ?1 OR detail = ?1 ORDER BY sequence", arguments: [id])
+        data.audit = try Row.fetchAll(db, sql: "SELECT sequence, at, actor, action, object, detail FROM audit_event WHERE actor = ?1 OR object = ?1 OR detail = ?1 OR detail LIKE ?1 || ' %' ORDER BY sequence",
+                                     arguments: [id])
             .map { .init(sequence: $0["sequence"], at: seconds($0["at"]), actor: $0["actor"], action: $0["action"], object: $0["object"], detail: $0["detail"]) }
         let records = try RecordingRecord.fetchAll(db, sql: """
             SELECT * FROM recording WHERE id IN (SELECT recording FROM stream JOIN stream_participant ON stream = stream.id WHERE participant = ?1)

@@ -61,6 +61,7 @@ extension Recorder {
         }
         let now = clock.now
         try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
+        try await askAgainWhereNoticeChanged()
         for state in ["recording", "paused", "processing"] {
             for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
                 try await recover(record, state)

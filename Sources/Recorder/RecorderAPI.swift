@@ -48,7 +48,7 @@ public struct Principal: Hashable, Sendable {
         case moderator
         /// One person in one meeting: own consent, own downloads.
         case participant
-        /// A conference system that asks on people's behalf; can never give consent.
+        /// A conference system that asks people itself, and passes on what they said; can never consent for them.
         case platform
         /// The holder of a download grant: one participant, one recording, one purpose.
         case grant
@@ -62,15 +62,18 @@ public struct Principal: Hashable, Sendable {
     /// Set for grants.
     public var recording: RecordingID?
     public var purpose: Purpose?
+    /// The participant is a declared minor, and their guardian acts.
+    public var isGuardian: Bool
 
     public init(role: Role, subject: String, participant: ParticipantID? = nil, meeting: MeetingID? = nil,
-                recording: RecordingID? = nil, purpose: Purpose? = nil) {
+                recording: RecordingID? = nil, purpose: Purpose? = nil, isGuardian: Bool = false) {
         self.role = role
         self.subject = subject
         self.participant = participant
         self.meeting = meeting
         self.recording = recording
         self.purpose = purpose
+        self.isGuardian = isGuardian
     }
 }
 

@@ -59,7 +59,7 @@ extension Recorder {
                     noticeVersion: "", language: Language.de.rawValue, method: .onBehalf, isOwnAct: false, isGuardian: false, retentionClass: RetentionPolicy.retentionClass,
                     expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: false, previousHash: state.lastHash)
                 state = try db.append(event, to: state)
-                try AuditLog.append(actor: "restore", action: "consent.withdrawn", object: id.rawValue, detail: participant.rawValue, now: now, db)
+                try AuditLog.append(actor: "restore", action: "withdrawal.replayed", object: id.rawValue, detail: participant.rawValue, now: now, db)
             }
             return gone.count
         }

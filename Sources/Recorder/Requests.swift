@@ -91,17 +91,20 @@ public struct ConsentRequest: Codable, Sendable {
     /// Hash of the notice that was shown; required for `given`.
     public var notice: String?
     public var language: Language?
+    /// Only `platform`, from a platform that showed the person the notice and asked them itself: then it may pass on `given`, too.
+    public var method: ConsentEvent.Method?
     /// With `withdrawn`: also destroy what was recorded of this person. Default true.
     public var erase: Bool?
 
     public init(decision: Decision, participant: ParticipantID? = nil, modalities: [Modality]? = nil, purposes: [Purpose]? = nil, notice: String? = nil,
-                language: Language? = nil, erase: Bool? = nil) {
+                language: Language? = nil, method: ConsentEvent.Method? = nil, erase: Bool? = nil) {
         self.decision = decision
         self.participant = participant
         self.modalities = modalities
         self.purposes = purposes
         self.notice = notice
         self.language = language
+        self.method = method
         self.erase = erase
     }
 }

@@ -80,7 +80,7 @@ public struct Restore: Sendable {
         guard !isWithoutLedger else { throw RecorderError(.invalid, "--ledger and --without-ledger exclude each other") }
         let ledger: ErasureLedger
         do { ledger = try ErasureLedger(reading: given.path) } catch let error as ErasureLedger.Unusable { throw RecorderError(.invalid, error.description) }
-        guard ledger.continues(manifest.ledger) else {
+        guard try ledger.continues(manifest.ledger) else {
             throw RecorderError(.invalid, "\(given.path) is not the ledger of this backup's server, or one older than the backup", hint: "the newest one is needed")
         }
         return (manifest, ledger)

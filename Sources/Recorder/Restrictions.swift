@@ -13,18 +13,27 @@ extension Recorder {
     /// As long as the longest ordinary limitation of claims (section 195 BGB).
     static let restrictionDaysMax: Int64 = 3 * 365
 
+    /// Somebody who is in it can restrict it by themself for as long as they may have to wait for an answer (Art. 12(3)), once: it holds up
+    /// what others asked for, too. Moderators and operators prolong it.
+    static let ownRestrictionDaysMax: Int64 = 31
+
     public func restrict(_ recording: RecordingID, _ request: RestrictionRequest, as principal: Principal) async throws -> RestrictionView {
-        try require([.moderator, .operator], principal)
-        let now = clock.now
-        guard request.until.isFinite, request.until > now.seconds, request.until <= (now + .seconds(Self.restrictionDaysMax * 86_400)).seconds else {
-            throw RecorderError(.invalid, "the restriction's end is not in the next three years", hint: "seconds since 1970; it can be prolonged later", pointer: "/until")
+        try require([.moderator, .operator, .participant], principal)
+        let (now, isOwn) = (clock.now, principal.role == .participant)
+        let days = isOwn ? Self.ownRestrictionDaysMax : Self.restrictionDaysMax
+        guard request.until.isFinite, request.until > now.seconds, request.until <= (now + .seconds(days * 86_400)).seconds else {
+            throw RecorderError(.invalid, "the restriction's end is not in the next \(days) days", hint: "seconds since 1970; the moderator or the operator can prolong it later", pointer: "/until")
         }
-        let placed = RestrictionRecord(recording: recording.rawValue, reason: request.reason.rawValue, participant: request.participant?.rawValue, placedBy: principal.subject,
+        if isOwn { _ = try await recordingRecord(recording, principal) }
+        guard !isOwn || request.participant == nil || request.participant == principal.participant else { throw RecorderError(.forbidden, "you ask for yourself only", pointer: "/participant") }
+        let person = isOwn ? principal.participant : request.participant
+        let placed = RestrictionRecord(recording: recording.rawValue, reason: request.reason.rawValue, participant: person?.rawValue, placedBy: principal.subject,
                                        placedAt: now.nanoseconds, until: WallTime(seconds: request.until).nanoseconds)
         try await catalog.write { db in
             guard let record = try RecordingRecord.fetchOne(db, key: recording.rawValue) else { throw Self.notFound }
             try self.refuseGone(record, db.restriction(of: record.id, now: now))
-            if let person = request.participant {
+            if isOwn { try Self.refuseOwn(placed, db) }
+            if let person {
                 let isKnown = try Bool.fetchOne(db, sql: "SELECT COUNT(*) FROM participant WHERE id = ? AND meeting = ?", arguments: [person.rawValue, record.meeting]) ?? false
                 guard isKnown else { throw RecorderError(.invalid, "that participant is not in the meeting", pointer: "/participant") }
             }
@@ -37,6 +46,15 @@ extension Recorder {
         return Self.view(placed, principal)
     }
 
+    private static func refuseOwn(_ placed: RestrictionRecord, _ db: Database) throws {
+        let isIn = try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ?)",
+                                     arguments: [placed.recording, placed.participant]) ?? false
+        guard isIn else { throw RecorderError(.forbidden, "you are not in this recording") }
+        let before = try RestrictionRecord.fetchAll(db, sql: "SELECT * FROM restriction WHERE recording = ?", arguments: [placed.recording])
+        guard !before.contains(where: { $0.placedBy == placed.placedBy }) else { throw RecorderError(.conflict, "you restricted this recording before", hint: "ask the moderator to restrict it again") }
+        guard !before.contains(where: { $0.settledAt == nil }) else { throw RecorderError(.conflict, "the recording is restricted already") }
+    }
+
     public func restriction(of recording: RecordingID, as principal: Principal) async throws -> RestrictionView {
         if principal.role != .operator { _ = try await recordingRecord(recording, principal) }
         guard let hold = try await hold(on: recording) else { throw RecorderError(.notFound, "the recording is not restricted") }
@@ -44,7 +62,8 @@ extension Recorder {
     }
 
     public func lift(_ recording: RecordingID, as principal: Principal) async throws {
-        try require([.moderator, .operator], principal)
+        try require([.moderator, .operator, .participant], principal)
+        if principal.role == .participant { _ = try await recordingRecord(recording, principal) }
         let now = clock.now
         try await catalog.write { db in
             guard let hold = try db.restriction(of: recording.rawValue, now: now) else { throw RecorderError(.notFound, "the recording is not restricted") }

@@ -9,6 +9,9 @@ public protocol SubjectRightsAPI: Sendable {
     /// Ends it, and does at once what had to wait for it.
     func lift(_ recording: RecordingID, as principal: Principal) async throws
 
+    // Art. 8
+    func inviteGuardian(of participant: ParticipantID, as principal: Principal) async throws -> InvitationView
+
     // Art. 15, 20
     func export(as principal: Principal) async throws -> PersonalExport
     // Art. 16

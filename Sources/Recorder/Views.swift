@@ -138,7 +138,7 @@ public struct ConsentView: Codable, Sendable {
     public struct Person: Codable, Sendable {
         public var participant: ParticipantID
         public var name: String?
-        /// `undecided`, `given`, `refused`, `withdrawn`.
+        /// `undecided`, `given`, `refused`, `withdrawn`; `invalidated`: the notice changed meanwhile, and they are asked again.
         public var decision: String
         public var modalities: [Modality]
         public var purposes: [Purpose]

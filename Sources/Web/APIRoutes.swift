@@ -78,7 +78,7 @@ struct APIRoutes {
         }
         router.get("/v1/recordings/:id/consent") { _, context in JSONBody.response(try await recorder.consent(on: id(context), as: context.required())) }
         router.post("/v1/recordings/:id/consent") { request, context in
-            let body = try await JSONBody.read(request, as: ConsentRequest.self, keys: ["decision", "participant", "modalities", "purposes", "notice", "language", "erase"])
+            let body = try await JSONBody.read(request, as: ConsentRequest.self, keys: ["decision", "participant", "modalities", "purposes", "notice", "language", "method", "erase"])
             return JSONBody.response(try await recorder.decide(body, on: id(context), as: context.required()))
         }
     }

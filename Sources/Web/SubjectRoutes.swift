@@ -26,6 +26,9 @@ struct SubjectRoutes {
             let body = try await JSONBody.read(request, as: NameRequest.self, keys: ["name"])
             return JSONBody.response(try await recorder.rename(context.identifier(), body, as: context.required()))
         }
+        router.post("/v1/participants/:id/guardian") { _, context in
+            JSONBody.response(try await recorder.inviteGuardian(of: context.identifier(), as: context.required()), status: .created)
+        }
         router.post("/v1/breach") { request, context in
             let body = try await JSONBody.read(request, as: BreachRequest.self, keys: ["objects"])
             return JSONBody.response(try await recorder.affected(by: body, as: context.required()))

@@ -188,7 +188,9 @@ struct BackupTests {
         #expect(first.count == 3 && first.contains("a") && !first.contains("d"))
         let mark = first.mark
         try first.append(["d"], now: now)
-        #expect(try ErasureLedger(reading: path).continues(mark) && !first.continues(ErasureLedger.Mark(bytes: mark.bytes, sha256: "")))
+        #expect(try ErasureLedger(reading: path).continues(mark))
+        #expect(try ErasureLedger(reading: path).mark == first.mark)
+        #expect(try !first.continues(ErasureLedger.Mark(bytes: mark.bytes, sha256: "")))
         // No id stands in it.
         #expect(try !String(contentsOfFile: path, encoding: .utf8).contains("track"))
         #expect(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int == 0o600)
@@ -198,6 +200,17 @@ struct BackupTests {
         #expect(cut.count == 3 && !cut.contains("d"))
         try cut.append(["e"], now: now)
         #expect(try Data(contentsOf: URL(filePath: path)) == Data(contentsOf: URL(filePath: copy)))
+        // A copy that cannot be written stops no entry, and is whole again with the next one that can.
+        let elsewhere = rights.folder.path + "/disk"
+        try FileManager.default.createDirectory(atPath: elsewhere, withIntermediateDirectories: false)
+        let mirrored = try ErasureLedger(path: rights.folder.path + "/m", copy: elsewhere + "/m")
+        try FileManager.default.moveItem(atPath: elsewhere, toPath: elsewhere + ".gone")
+        try mirrored.append(["f"], now: now)
+        #expect(mirrored.contains("f") && mirrored.copyProblem?.contains("is gone") == true)
+        try FileManager.default.moveItem(atPath: elsewhere + ".gone", toPath: elsewhere)
+        try mirrored.append(["g"], now: now)
+        #expect(mirrored.copyProblem == nil)
+        #expect(FileManager.default.contentsEqual(atPath: rights.folder.path + "/m", andPath: elsewhere + "/m"))
         // The one that knows less catches up, whichever it is.
         try Data(contentsOf: URL(filePath: copy)).dropLast(86).write(to: URL(filePath: path))
         #expect(try ErasureLedger(path: path, copy: copy).contains("e"))

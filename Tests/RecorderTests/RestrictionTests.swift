@@ -128,10 +128,33 @@ struct RestrictionTests {
         await recorder.shutDown()
     }
 
+    @Test("Art. 18: whoever is in it restricts it by themself, for a month and once, and ends it; the others do not")
+    func own() async throws {
+        let made = try await rights.imported(["A": [.audio]], isMade: false)
+        let (anna, bert) = (made.principal("A"), made.principal("B"))
+        func ask(_ who: Principal, days: Int64 = 31, for participant: ParticipantID? = nil) async throws -> RestrictionView {
+            try await recorder.restrict(made.id, RestrictionRequest(reason: .objection, until: until(days: days) - 1, participant: participant), as: who)
+        }
+        #expect(await Rights.code { try await ask(anna, days: 33) } == .invalid)
+        #expect(await Rights.code { try await ask(anna, for: bert.participant) } == .forbidden)
+        let stranger = try await recorder.authenticate(token: recorder.invite(InvitationRequest(name: "Eve"), to: made.meeting, as: rights.moderator).token)
+        #expect(await Rights.code { try await ask(stranger) } == .forbidden)
+        #expect(try await ask(anna).participant == anna.participant)
+        #expect(await Rights.code { try await ask(bert) } == .conflict)
+        #expect(await Rights.code { try await recorder.lift(made.id, as: bert) } == .forbidden)
+        try await recorder.lift(made.id, as: anna)
+        #expect(await Rights.code { try await ask(anna) } == .conflict)
+        #expect(try await ask(bert).until > recorder.clock.now.seconds)
+        // Who answers for it prolongs it.
+        _ = try await hold(made.id, days: 90)
+        #expect(await Rights.code { try await recorder.lift(made.id, as: bert) } == .forbidden)
+        await recorder.shutDown()
+    }
+
     @Test("who places a restriction, and until when, is limited")
     func limits() async throws {
         let made = try await rights.imported(["A": [.audio]], isMade: false)
-        #expect(await Rights.code { try await hold(made.id, as: made.principal("A")) } == .forbidden)
+        #expect(await Rights.code { try await hold(made.id, as: Principal(role: .platform, subject: "platform")) } == .forbidden)
         for days: Int64 in [-1, 0, 4 * 365] { #expect(await Rights.code { try await hold(made.id, days: days) } == .invalid) }
         #expect(await Rights.code { try await recorder.restrict(made.id, RestrictionRequest(reason: .objection, until: until(days: 1), participant: .random()), as: rights.moderator) } == .invalid)
         #expect(await Rights.code { try await hold(.random()) } == .notFound)

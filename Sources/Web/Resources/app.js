@@ -7,10 +7,11 @@ const texts = {
     meetings: 'Treffen', title: 'Titel (freiwillig)', plan: 'Treffen anlegen', people: 'Teilnehmende', name: 'Name', invite: 'Einladen', recordings: 'Aufzeichnungen',
     askRecording: 'Aufzeichnung anfordern', sdpHelp: 'Eine Zeile „Name Art“ (Art: audio, video oder screen), darunter das SDP, dann eine Leerzeile.', streams: 'Medienströme', record: 'Aufzeichnen',
     whoRecorded: 'Wer aufgezeichnet wird', decision: 'Entscheidung', now: 'Jetzt', pause: 'Pause', resume: 'Weiter', stop: 'Beenden', release: 'Freigeben', eraseAll: 'Löschen',
-    undecided: 'noch keine', given: 'eingewilligt', refused: 'abgelehnt', withdrawn: 'widerrufen', on: 'wird aufgezeichnet', off: 'wird nicht aufgezeichnet',
+    undecided: 'noch keine', given: 'eingewilligt', refused: 'abgelehnt', withdrawn: 'widerrufen', invalidated: 'bitte neu entscheiden, die Angaben haben sich geändert', on: 'wird aufgezeichnet', off: 'wird nicht aufgezeichnet',
     youOn: 'Sie werden gerade aufgezeichnet.', youOff: 'Sie werden gerade nicht aufgezeichnet.', expires: 'Wird gelöscht am', download: 'herunterladen', none: 'Es gibt noch keine Aufzeichnung.',
     export: 'Alle meine Daten herunterladen', exportHelp: 'Ein Archiv (tar) mit allem, was über Sie gespeichert ist, und Ihren eigenen Spuren; niemand sonst ist darin.', rename: 'Namen berichtigen',
-    yourData: 'Ihre Daten', rights: 'Widersprechen oder löschen lassen: mit „Widerrufen“ bei der Aufzeichnung. Einschränken lassen: sagen Sie es der Moderation.',
+    yourData: 'Ihre Daten', rights: 'Widersprechen oder löschen lassen: mit „Widerrufen“ bei der Aufzeichnung. Einschränken: bei der Aufzeichnung.',
+    restrict: 'Für 31 Tage einschränken', restrictWhy: 'Einschränken, weil', lift: 'Einschränkung aufheben', restrictHelp: 'Dann wird die Aufzeichnung nur aufbewahrt, bis Ihr Anliegen geklärt ist. Länger oder noch einmal: über die Moderation.',
     restricted: 'Eingeschränkt bis', restrictedNote: 'Die Aufzeichnung wird nur aufbewahrt, sonst geschieht nichts mit ihr. Grund: ', erasureWaits: 'Ihr Widerruf gilt; gelöscht wird, sobald die Einschränkung endet.',
     reason: { accuracy: 'die Richtigkeit wird bestritten', unlawful: 'sie ist möglicherweise unrechtmäßig', 'legal-claims': 'sie wird für Rechtsansprüche gebraucht', objection: 'ein Widerspruch wird geprüft' },
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
@@ -29,10 +30,11 @@ const texts = {
     meetings: 'Meetings', title: 'Title (optional)', plan: 'Plan a meeting', people: 'Participants', name: 'Name', invite: 'Invite', recordings: 'Recordings',
     askRecording: 'Ask for a recording', sdpHelp: 'A line “name kind” (kind: audio, video or screen), the SDP below it, then an empty line.', streams: 'Media streams', record: 'Record',
     whoRecorded: 'Who is being recorded', decision: 'Decision', now: 'Now', pause: 'Pause', resume: 'Resume', stop: 'Stop', release: 'Release', eraseAll: 'Erase',
-    undecided: 'none yet', given: 'consented', refused: 'refused', withdrawn: 'withdrawn', on: 'being recorded', off: 'not recorded',
+    undecided: 'none yet', given: 'consented', refused: 'refused', withdrawn: 'withdrawn', invalidated: 'please decide anew, the notice has changed', on: 'being recorded', off: 'not recorded',
     youOn: 'You are being recorded now.', youOff: 'You are not being recorded now.', expires: 'Will be erased on', download: 'download', none: 'There is no recording yet.',
     export: 'Download all my data', exportHelp: 'An archive (tar) of everything that is kept about you, and of your own tracks; nobody else is in it.', rename: 'Correct my name',
-    yourData: 'Your data', rights: 'To object or have it erased: “Withdraw” at the recording. To have it restricted: tell the moderator.',
+    yourData: 'Your data', rights: 'To object or have it erased: “Withdraw” at the recording. To restrict it: at the recording.',
+    restrict: 'Restrict for 31 days', restrictWhy: 'Restrict, because', lift: 'End the restriction', restrictHelp: 'The recording is then only kept until your matter is settled. For longer, or once more: through the moderator.',
     restricted: 'Restricted until', restrictedNote: 'The recording is kept, and nothing else is done with it. Reason: ', erasureWaits: 'Your withdrawal holds; erasure follows as soon as the restriction ends.',
     reason: { accuracy: 'its accuracy is contested', unlawful: 'it may be unlawful', 'legal-claims': 'it is needed for legal claims', objection: 'an objection is being looked at' },
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
@@ -98,6 +100,16 @@ async function ownData(me) {
   });
 }
 
+function restriction(card, recording, base, me) {
+  const [place, lift] = [$('.restrict', card), $('.lift', card)];
+  place.hidden = Boolean(recording.restriction);
+  lift.hidden = recording.restriction?.participant !== me.participant;
+  $('select', place).replaceChildren(...Object.entries(texts[language].reason).map(([value, text]) => element('option', text, { value })));
+  const change = (method, body) => attempt(async () => { await call(method, `${base}/restriction`, body); say(t('saved')); await participant(me); });
+  $('button', place).addEventListener('click', () => change('PUT', { reason: $('select', place).value, until: Date.now() / 1000 + 31 * 86400 - 600 }));
+  lift.addEventListener('click', () => change('DELETE'));
+}
+
 function restricted(restriction, waits) {
   if (!restriction) return '';
   const note = `${t('restricted')} ${date(restriction.until)}. ${t('restrictedNote')}${texts[language].reason[restriction.reason]}.`;
@@ -124,7 +136,7 @@ async function participantCard(recording, me) {
   $('.recorded', card).classList.toggle('on', Boolean(own?.recorded));
   $('.notice', card).textContent = notice.text;
   $('.restriction', card).textContent = restricted(recording.restriction, own?.erasure_waits);
-  $('details', card).open = own?.decision === 'undecided';
+  $('.consent > details', card).open = ['undecided', 'invalidated'].includes(own?.decision);
   $('.expiry', card).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   const decide = (decision) => attempt(async () => {
     const modalities = ['audio', 'video'].filter((name) => $(`[name=${name}]`, card).checked);
@@ -134,6 +146,7 @@ async function participantCard(recording, me) {
   });
   for (const [name, decision] of [['give', 'given'], ['refuse', 'refused'], ['withdraw', 'withdrawn']]) $(`.${name}`, card).addEventListener('click', () => decide(decision));
   $('.withdraw', card).disabled = own?.decision !== 'given';
+  restriction(card, recording, base, me);
   results(card, renditions);
   return card;
 }
