@@ -58,7 +58,7 @@ public struct Depacketizer: Sendable {
         extensions = ExtensionReader(format.extensions)
         descriptorID = format.extensions.first { $0.value == VideoFormats.dependencyDescriptorURI }?.key
         epochs = Dictionary(grouping: timeline.epochs.enumerated(), by: \.element.ssrc).mapValues { $0.map { ($0.element.firstRecord, $0.offset) } }
-        notes = VerdictNotes(timeline)
+        notes = VerdictNotes(timeline, isLayered: isLayered)
         // A list with at least one codec that can be read is tried.
         if types.supported.isEmpty { notes.verdict.unsupported = Set(types.unsupported.map(\.description)).sorted().joined(separator: ", ") }
     }

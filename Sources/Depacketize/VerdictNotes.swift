@@ -23,8 +23,9 @@ struct VerdictNotes: Sendable {
     private var lastKey: WallTime?
     private var silence: TrackVerdict.Span?
 
-    init(_ timeline: TrackTimeline) {
-        verdict.epochs = timeline.epochs.count
+    init(_ timeline: TrackTimeline, isLayered: Bool) {
+        // Layers begin beside each other: of each only what comes after its first epoch is a new beginning.
+        verdict.epochs = timeline.epochs.count - (isLayered ? Set(timeline.epochs.map(\.ssrc)).count - 1 : 0)
         verdict.driftPPM = timeline.epochs.last { $0.driftPPM != nil }?.driftPPM
         let longest = timeline.epochs.max { $0.packets < $1.packets }
         verdict.clock = longest?.isByReports == true ? "sender-reports" : "arrival"
