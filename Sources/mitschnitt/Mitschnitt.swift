@@ -13,7 +13,7 @@ struct Mitschnitt: AsyncParsableCommand {
             A server: `mitschnitt serve --data /var/lib/mitschnitt`. Captures to files, without a server: `mitschnitt render`.
             """,
         version: "0.1.0",
-        subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, InspectCommand.self, PipelineCommand.self, ExportCommand.self, DoctorCommand.self])
+        subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, InspectCommand.self, PipelineCommand.self, ExportCommand.self, AuditCommand.self, KeysCommand.self, DoctorCommand.self])
 
     static func main() async {
         withoutCrashReports()

@@ -17,6 +17,8 @@ public struct AuditFault: Error, Hashable, Sendable, CustomStringConvertible {
     public var place: Place
     public var why: String
 
+    public init(place: Place, why: String) { (self.place, self.why) = (place, why) }
+
     public var description: String {
         switch place {
         case .line(let number): "line \(number): \(why)"
@@ -141,6 +143,31 @@ public struct AuditVerifier {
         }
         summary.checkpoints += 1
         summary.last = checkpoint
+    }
+
+    /// The keys that the log named so far.
+    public var namedKeys: [VerifierKey] { named }
+
+    /// SHA-256 of a notice's text, as consent events name it.
+    public static func wordingHash(_ text: String) -> String { AuditedConsents.hash(text) }
+
+    /// Checks a whole file that comes in pieces; nil ends it. Throws ``AuditFault``, and what `next` throws.
+    public static func verify(keys: [VerifierKey] = [], held: [AuditCheckpoint] = [], _ next: () throws -> [UInt8]?) throws -> AuditSummary {
+        var verifier = AuditVerifier(keys: keys, held: held)
+        var rest: [UInt8] = []
+        while let piece = try next() {
+            for byte in piece {
+                if byte == 0x0A {
+                    try verifier.take(rest)
+                    rest.removeAll(keepingCapacity: true)
+                } else {
+                    rest.append(byte)
+                    guard rest.count <= AuditLine.bytesMax else { throw AuditFault(place: .line(verifier.line + 1), why: "it is longer than any line of an audit log") }
+                }
+            }
+        }
+        guard rest.isEmpty else { throw AuditFault(place: .end, why: "the log was cut off in the middle of line \(verifier.line + 1)") }
+        return try verifier.finish()
     }
 
     public mutating func finish() throws(AuditFault) -> AuditSummary {
