@@ -104,7 +104,7 @@ let package = Package(
         .executableTarget(name: "mitschnitt-torture", dependencies: ["Media", "RTP", "Depacketize", "TestSupport"], path: "Tests/Torture", swiftSettings: settings),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
         tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP", ["RTP"]), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
-        tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "SealedFile", grdb]),
+        tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "Consent", "SealedFile", grdb, crypto]),
         tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
         tests("Recorder", ["Media", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log]),
         tests("Web", ["Recorder", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),

@@ -2,49 +2,141 @@ import Crypto
 import Foundation
 import GRDB
 import Media
+import SealedFile
 
-/// Who did what, when: append-only, each entry hashed with the one before it over a salted commitment.
+/// Who did what, when: append-only, chained, and covered by a Merkle tree whose root is signed now and then.
 ///
-/// Entries name pseudonyms and object ids, never names, addresses or topics.
+/// Entries name pseudonyms and object ids, never names, addresses or topics. An entry is a salted commitment: its content can be erased
+/// (``erase(_:actor:why:now:_:)``) and everything else still verifies.
 public enum AuditLog {
+    /// A checkpoint is made this long after the one before, if anything was written since; and at start, at shutdown and with each receipt.
+    public static let checkpointInterval = Nanoseconds.seconds(900)
+
+    static let keyAction = "audit.key"
+    static let erasedAction = "audit.erased"
+    static let migratedAction = "audit.migrated"
+    static let consentPrefix = "consent."
+    static let consentHistoryAction = "consent.history"
+
     /// Appends an entry; its place in the log is returned.
     @discardableResult
     public static func append(actor: String, action: String, object: String, detail: String = "", now: WallTime, _ db: Database) throws -> Int {
-        let last = try Row.fetchOne(db, sql: "SELECT sequence, hash FROM audit_event ORDER BY sequence DESC LIMIT 1")
-        let sequence = (last?["sequence"] ?? 0) + 1
-        let salt = hex(SymmetricKey(size: .bits128).withUnsafeBytes { Array($0) })
-        let hash = entryHash(previous: last?["hash"] ?? "", sequence: sequence, at: now.nanoseconds, actor: actor, action: action, object: object,
-                             detail: detail, salt: salt)
-        try db.execute(sql: "INSERT INTO audit_event (sequence, at, actor, action, object, detail, salt, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                       arguments: [sequence, now.nanoseconds, actor, action, object, detail, salt, hash])
-        return sequence
+        try add(actor, action, object, detail, now, db).record.sequence
     }
 
-    /// The first entry that does not fit the chain, or nil.
+    private static func add(_ actor: String, _ action: String, _ object: String, _ detail: String, _ now: WallTime, _ db: Database) throws
+        -> (record: AuditRecord, before: MerkleFrontier) {
+        let last = try Row.fetchOne(db, sql: "SELECT sequence, hash FROM audit_event ORDER BY sequence DESC LIMIT 1")
+        let before = try frontier(size: last?["sequence"] ?? 0, db)
+        let salt = SymmetricKey(size: .bits128).withUnsafeBytes { Array($0) }
+        let entry = AuditEntry(sequence: before.size + 1, at: now, actor: actor, action: action, object: object, detail: detail)
+        let record = AuditRecord(entry, salt: salt, after: try last.map { try hash($0["hash"]) })
+        var after = before
+        let node = after.append(record.leaf)
+        try db.execute(sql: "INSERT INTO audit_event (sequence, at, actor, action, object, detail, salt, leaf, node, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       arguments: [entry.sequence, now.nanoseconds, actor, action, object, detail, Hexadecimal.text(salt), record.leaf.hex, node.hex, record.hash.hex])
+        return (record, before)
+    }
+
+    /// What the database holds where a hash should be.
+    public struct Damaged: Error, CustomStringConvertible {
+        public var description: String { "the audit log is damaged: `mitschnitt audit verify` names the entry" }
+    }
+
+    static func hash(_ hex: String) throws -> AuditHash {
+        guard let hash = AuditHash(hex: hex) else { throw Damaged() }
+        return hash
+    }
+
+    /// The right edge of the tree over the first `size` entries: each entry keeps the root of the largest whole subtree that ends with it.
+    static func frontier(size: Int, _ db: Database) throws -> MerkleFrontier {
+        let ends = MerkleFrontier.ends(size)
+        let nodes = try String.fetchAll(db, sql: "SELECT node FROM audit_event WHERE sequence IN (\(databaseQuestionMarks(count: ends.count))) ORDER BY sequence",
+                                        arguments: StatementArguments(ends))
+        guard let frontier = MerkleFrontier(size: size, peaks: try nodes.map(hash)) else { throw Damaged() }
+        return frontier
+    }
+
+    // MARK: Checkpoints and proofs
+
+    public static func lastCheckpoint(_ db: Database) throws -> AuditCheckpoint? {
+        guard let note = try String.fetchOne(db, sql: "SELECT note FROM audit_checkpoint ORDER BY size DESC LIMIT 1") else { return nil }
+        guard let checkpoint = AuditCheckpoint(note) else { throw Damaged() }
+        return checkpoint
+    }
+
+    /// Whether a checkpoint should be made by now.
+    public static func isCheckpointDue(now: WallTime, _ db: Database) throws -> Bool {
+        let size = try Int.fetchOne(db, sql: "SELECT MAX(sequence) FROM audit_event") ?? 0
+        guard let last = try lastCheckpoint(db) else { return size > 0 }
+        return size > last.size && now - WallTime(nanoseconds: last.time &* 1_000_000_000) >= checkpointInterval
+    }
+
+    /// Signs the log as it is; where nothing was written since, the last checkpoint is given back.
+    @discardableResult
+    public static func checkpoint(_ signer: NoteSigner, now: WallTime, _ db: Database) throws -> AuditCheckpoint {
+        try introduce(signer, now, db)
+        let size = try Int.fetchOne(db, sql: "SELECT MAX(sequence) FROM audit_event") ?? 0
+        if let last = try lastCheckpoint(db), last.size == size { return last }
+        let checkpoint = AuditCheckpoint(size: size, root: try frontier(size: size, db).root, now: now, by: signer)
+        try db.execute(sql: "INSERT INTO audit_checkpoint (size, note) VALUES (?, ?)", arguments: [size, checkpoint.note.whole])
+        return checkpoint
+    }
+
+    /// The log itself names the keys that sign it.
+    private static func introduce(_ signer: NoteSigner, _ now: WallTime, _ db: Database) throws {
+        let last = try String.fetchOne(db, sql: "SELECT detail FROM audit_event WHERE action = ? ORDER BY sequence DESC LIMIT 1", arguments: [keyAction])
+        guard last != signer.verifier.text else { return }
+        try append(actor: "system", action: keyAction, object: signer.verifier.name, detail: signer.verifier.text, now: now, db)
+    }
+
+    /// Appends an entry, signs the log with it, and proves that it is in there.
+    public static func attest(actor: String, action: String, object: String, detail: String, now: WallTime, by signer: NoteSigner, _ db: Database) throws -> AuditProof {
+        try introduce(signer, now, db)
+        let (record, before) = try add(actor, action, object, detail, now, db)
+        let checkpoint = try checkpoint(signer, now: now, db)
+        guard let content = record.content else { preconditionFailure("it was written just now") }
+        return AuditProof(content, path: before.pathOfNext, checkpoint: checkpoint, key: signer.verifier)
+    }
+
+    // MARK: Erasure
+
+    /// Erases the content and salt of entries, and says so in an entry of its own. Entries about the log itself stay, and those that name
+    /// consents stay as long as the consents.
+    @discardableResult
+    public static func erase(_ entries: ClosedRange<Int>, actor: String, why: String, now: WallTime, _ db: Database) throws -> Int {
+        try db.execute(sql: """
+            UPDATE audit_event SET at = NULL, actor = NULL, action = NULL, object = NULL, detail = NULL, salt = NULL
+            WHERE sequence BETWEEN ? AND ? AND salt IS NOT NULL AND action NOT LIKE 'audit.%'
+            AND NOT (action LIKE 'consent.%' AND EXISTS (SELECT 1 FROM consent_event WHERE recording = audit_event.object))
+            """, arguments: [entries.lowerBound, entries.upperBound])
+        let erased = db.changesCount
+        guard erased > 0 else { return 0 }
+        try append(actor: actor, action: erasedAction, object: "\(entries.lowerBound)-\(entries.upperBound)", detail: why, now: now, db)
+        return erased
+    }
+
+    // MARK: Looking
+
+    /// The first entry that does not fit, or nil. Signatures are checked by ``AuditVerifier``.
     public static func firstBroken(_ db: Database) throws -> Int? {
-        var previous = ""
-        var expected = 1
+        var (previous, frontier) = (nil as AuditHash?, MerkleFrontier())
         let rows = try Row.fetchCursor(db, sql: "SELECT * FROM audit_event ORDER BY sequence")
         while let row = try rows.next() {
-            let sequence: Int = row["sequence"]
-            let hash = entryHash(previous: previous, sequence: sequence, at: row["at"], actor: row["actor"], action: row["action"], object: row["object"],
-                                 detail: row["detail"], salt: row["salt"])
-            guard sequence == expected, hash == row["hash"] else { return expected }
-            previous = hash
-            expected += 1
+            let expected = frontier.size + 1
+            guard let record = record(row), record.fault(expected: expected, after: previous) == nil, frontier.append(record.leaf).hex == row["node"] else { return expected }
+            previous = record.hash
         }
         return nil
     }
 
-    private static func entryHash(previous: String, sequence: Int, at: Int64, actor: String, action: String, object: String, detail: String, salt: String) -> String {
-        var leaf = SHA256()
-        for field in [salt, String(sequence), String(at), actor, action, object, detail] {
-            let bytes = Data(field.utf8)
-            leaf.update(data: withUnsafeBytes(of: UInt32(bytes.count).bigEndian) { Data($0) })
-            leaf.update(data: bytes)
-        }
-        return hex(SHA256.hash(data: Data(previous.utf8) + Data(leaf.finalize())))
+    /// A row as a record; nil where it holds no hashes.
+    static func record(_ row: Row) -> AuditRecord? {
+        guard let leaf = AuditHash(hex: row["leaf"]), let hash = AuditHash(hex: row["hash"]) else { return nil }
+        let sequence: Int = row["sequence"]
+        guard let salt: String = row["salt"] else { return AuditRecord(sequence: sequence, entry: nil, salt: [], leaf: leaf, hash: hash) }
+        guard let bytes = Hexadecimal.bytes(salt) else { return nil }
+        let entry = AuditEntry(sequence: sequence, at: WallTime(nanoseconds: row["at"]), actor: row["actor"], action: row["action"], object: row["object"], detail: row["detail"])
+        return AuditRecord(sequence: sequence, entry: entry, salt: bytes, leaf: leaf, hash: hash)
     }
-
-    private static func hex(_ bytes: some Sequence<UInt8>) -> String { bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() }
 }

@@ -25,6 +25,7 @@ enum CatalogSchema {
         migrator.registerMigration("005 finished files as sources, and why a track came to nothing") { db in
             try db.execute(sql: files)
         }
+        migrator.registerMigration("006 the audit log is a signed tree") { db in try AuditLog.migrate(db) }
         migrator.registerMigration("007 restriction, and finding a person everywhere") { db in
             try db.execute(sql: subjectRights)
         }

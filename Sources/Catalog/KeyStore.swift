@@ -8,8 +8,8 @@ import SealedFile
 /// root key → recording key → track and rendition keys. Destroying a row shreds what it sealed; the file is then rewritten (VACUUM) so that
 /// the wrapped bytes are nowhere in it. Rollback journal instead of WAL: nothing stays behind in a second file.
 public final class KeyStore: Sendable {
-    private let queue: DatabaseQueue
-    private let root: DataKey
+    let queue: DatabaseQueue
+    let root: DataKey
 
     public init(path: String, root: DataKey) throws {
         self.root = root
@@ -38,6 +38,7 @@ public final class KeyStore: Sendable {
                   sealed BLOB NOT NULL CHECK (length(sealed) >= 28)
                 ) WITHOUT ROWID
                 """)
+            try db.execute(sql: Self.signingKeys)
         }
     }
 

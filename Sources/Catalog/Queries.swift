@@ -69,13 +69,17 @@ extension Database {
         }
     }
 
-    /// Appends an event that the fold accepts; gives back the new state.
-    public func append(_ event: ConsentEvent, to state: ConsentState) throws -> ConsentState {
+    /// Appends an event that the fold accepts, and an entry to the audit log that names it by its hash; gives back the new state.
+    ///
+    /// `actor`: who entered it, where that is not the person themself.
+    public func append(_ event: ConsentEvent, to state: ConsentState, actor: String? = nil) throws -> ConsentState {
         var next = state
         try next.apply(event)
         try execute(sql: "INSERT INTO consent_event (recording, sequence, participant, event, hash) VALUES (?, ?, ?, ?, ?)", arguments: [
             event.recording.rawValue, event.sequence, event.participant.rawValue, String(decoding: event.canonicalJSON(), as: UTF8.self), event.hash(),
         ])
+        try AuditLog.append(actor: actor ?? event.participant.rawValue, action: AuditLog.consentPrefix + event.kind.rawValue, object: event.recording.rawValue,
+                            detail: "\(event.participant) \(event.hash())", now: event.receivedAt, self)
         return next
     }
 

@@ -50,11 +50,10 @@ extension Recorder {
                 asksErasure: request.decision == .withdrawn && request.erase ?? true, previousHash: state.lastHash)
             let next: ConsentState
             do {
-                next = try db.append(event, to: state)
+                next = try db.append(event, to: state, actor: actor)
             } catch let error as ConsentError {
                 throw Self.refusal(error)
             }
-            try AuditLog.append(actor: actor, action: "consent.\(request.decision.rawValue)", object: recording.rawValue, detail: participant.rawValue, now: now, db)
             // Closing does not wait for the disk: what may not pass stops now, even if this transaction should fail.
             try self.push(next, recording, opening: false, db)
             // A backup must not bring back what was withdrawn either.

@@ -43,15 +43,13 @@ extension Recorder {
             guard !FileManager.default.fileExists(atPath: folder.path) else { throw RecorderError(.storage, "files of an expired recording could not be removed") }
         }
         let unlinked = clock.now
-        try await catalog.write { db in
+        try await catalog.write { [self] db in
             guard let json = try String.fetchOne(db, sql: "SELECT receipt FROM receipt WHERE recording = ?", arguments: [id.rawValue]), var final: ReceiptView = Self.decoded(json) else { return }
             for place in final.objects.indices where final.objects[place].unlinkedAt == 0 {
                 final.objects[place].keyDestroyedAt = destroyed.seconds
                 final.objects[place].unlinkedAt = unlinked.seconds
             }
-            if final.auditEntry == 0 {
-                final.auditEntry = try AuditLog.append(actor: actor, action: "recording.erased", object: id.rawValue, detail: trigger, now: unlinked, db)
-            }
+            try self.attest(&final, actor: actor, at: unlinked, db)
             try db.execute(sql: "UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
             try db.execute(sql: "UPDATE recording SET state = 'erased' WHERE id = ?", arguments: [id.rawValue])
         }

@@ -44,6 +44,7 @@ extension Recorder {
                 }
             }
             for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
+            try await checkpointAuditIfDue()
             _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
         } catch {
             // Where consents cannot be read nothing may pass.
@@ -60,6 +61,7 @@ extension Recorder {
             for name in try FileManager.default.contentsOfDirectory(atPath: temporary.path) { try FileManager.default.removeItem(at: temporary.appending(path: name)) }
         }
         let now = clock.now
+        try await checkpointAudit()
         try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
         try await askAgainWhereNoticeChanged()
         for state in ["recording", "paused", "processing"] {

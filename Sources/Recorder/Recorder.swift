@@ -22,6 +22,8 @@ public final class Recorder: RecorderAPI {
     let keys: KeyStore
     let root: DataKey
     let ledger: ErasureLedger
+    /// Signs the audit log.
+    let signer: NoteSigner
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
     let pipelines: [String: Pipeline]
@@ -53,15 +55,19 @@ public final class Recorder: RecorderAPI {
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
         keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
         ledger = try ErasureLedger(path: data.appending(path: ErasureLedger.fileName).path, copy: configuration.ledgerCopy?.path)
+        signer = try keys.noteSigner()
         self.pipelines = try pipelines ?? Self.readPipelines(configuration.pipelines)
     }
 
-    /// The root key beside the data; a new one only where nothing was ever sealed.
+    /// The root key from a credential, the environment or the file beside the data; a new file only where nothing was ever sealed.
     private static func rootKey(_ data: URL) throws -> DataKey {
+        // A rotation that was killed is ended first, one way or the other.
+        _ = try KeyRotation(data: data).settle()
         let path = data.appending(path: "root.key").path
-        let exists = FileManager.default.fileExists(atPath: path)
+        defer { RootKey.forgetEnvironment() }
+        if let found = try RootKey.find(file: path, environment: ProcessInfo.processInfo.environment) { return found.key }
         let isUsed = FileManager.default.fileExists(atPath: data.appending(path: "keys.sqlite").path)
-        return exists || isUsed ? try RootKey.load(path: path) : try RootKey.create(path: path)
+        return isUsed ? try RootKey.load(path: path) : try RootKey.create(path: path)
     }
 
     private static func readPipelines(_ folder: URL) throws -> [String: Pipeline] {
@@ -113,6 +119,7 @@ public final class Recorder: RecorderAPI {
             return live
         }
         for session in sessions.values { _ = try? await BlockingWork.run { session.stop() } }  // stop() does not throw
+        do { try await checkpointAudit() } catch { logger.warning("the audit log was not signed at the end", metadata: ["error": "\(error)"]) }
         do { try catalog.close() } catch { logger.warning("catalog not closed", metadata: ["error": "\(error)"]) }
     }
 }

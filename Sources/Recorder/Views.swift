@@ -1,3 +1,4 @@
+import Catalog
 import Consent
 import Media
 
@@ -196,6 +197,8 @@ public struct ReceiptView: Codable, Sendable {
     public var trigger: String
     public var objects: [Object]
     public var auditEntry: Int
+    /// That the entry is in the log: checked offline by `mitschnitt audit verify`. Receipts of earlier versions have none.
+    public var auditProof: AuditProof?
     public var supervisoryAuthority: String
 }
 

@@ -81,4 +81,11 @@ public enum Hexadecimal {
         let digits = Array("0123456789abcdef".utf8)
         return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
+
+    /// The bytes of lower-case hexadecimal digits; nil for anything else.
+    public static func bytes(_ text: String) -> [UInt8]? {
+        let digits = text.utf8.map { $0 >= 48 && $0 <= 57 ? $0 - 48 : $0 >= 97 && $0 <= 102 ? $0 - 87 : 255 }
+        guard digits.count % 2 == 0, !digits.contains(255) else { return nil }
+        return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+    }
 }

@@ -62,8 +62,8 @@ struct DoctorCommand: AsyncParsableCommand {
         let key = folder.appending(path: "root.key").path
         guard exists, FileManager.default.fileExists(atPath: folder.appending(path: "catalog.sqlite").path) else { return findings }
         do {
-            _ = try RootKey.load(path: key)
-            findings.append(Finding(isGood: true, what: "root key", figure: "\(key), mode 0600", hint: ""))
+            guard let found = try RootKey.find(file: key, environment: ProcessInfo.processInfo.environment) else { throw CommandError(what: "there is none") }
+            findings.append(Finding(isGood: true, what: "root key", figure: "\(found.source)", hint: ""))
         } catch {
             findings.append(Finding(isGood: false, what: "root key", figure: "\(error)", hint: "without it nothing that was recorded can be read"))
         }

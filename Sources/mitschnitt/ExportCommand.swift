@@ -23,11 +23,16 @@ struct ExportCommand: AsyncParsableCommand {
         }
         let folder = URL(filePath: data)
         let directory = folder.appending(path: "recordings/\(recording)/tracks/\(track)").path
-        let keys = try KeyStore(path: folder.appending(path: "keys.sqlite").path, root: try RootKey.load(path: folder.appending(path: "root.key").path))
+        let keys = try KeyStore(path: folder.appending(path: "keys.sqlite").path, root: try Self.root(folder))
         let key: DataKey
         do { key = try await keys.key(KeyStore.track(trackID)) } catch { throw CommandError(what: "\(error)", hint: "what was erased cannot be exported") }
         let packets = try write(directory, TrackLogIdentity(recording: recordingID, track: trackID, kind: kind), key)
         print("\(packets) packets in \(file)")
+    }
+
+    private static func root(_ folder: URL) throws -> DataKey {
+        let path = folder.appending(path: "root.key").path
+        return try RootKey.find(file: path, environment: ProcessInfo.processInfo.environment)?.key ?? RootKey.load(path: path)
     }
 
     private func write(_ directory: String, _ identity: TrackLogIdentity, _ key: DataKey) throws -> Int {

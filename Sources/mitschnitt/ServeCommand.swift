@@ -1,9 +1,11 @@
 import ArgumentParser
+import Catalog
 import Configuration
 import Consent
 import Foundation
 import Logging
 import Recorder
+import SealedFile
 import ServiceLifecycle
 import SystemPackage
 import Tap
@@ -34,6 +36,9 @@ struct ServeCommand: AsyncParsableCommand {
               ledger-copy                           a second file for the ledger of erasures, on another disk
               log-level                 info
 
+            The root key comes from systemd's credential mitschnitt-root-key, else from MITSCHNITT_ROOT_KEY (base64 or hexadecimal), else from
+            DATA/root.key, which is made at the first start. `mitschnitt keys` checks and rotates it.
+
             The operator's token is in DATA/operator.token (mode 0600): with it, tokens for moderators are issued (POST /v1/tokens).
             """)
 
@@ -61,7 +66,12 @@ struct ServeCommand: AsyncParsableCommand {
         logger.logLevel = settings.logLevel
         if movableClock { logger.warning("the clock can be moved: this is no server for real meetings") }
         let recorder: Recorder
+        var lock: DataFolderLock?
+        defer { withExtendedLifetime(lock) {} }
         do {
+            // A folder that cannot be made is the recorder's to explain.
+            try? FileManager.default.createDirectory(at: recording.data, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            if FileManager.default.fileExists(atPath: recording.data.path) { lock = try DataFolderLock(folder: recording.data) }
             recorder = try Recorder(recording, logger: logger)
         } catch let error as RecorderError {
             throw CommandError(what: error.detail, hint: error.hint)
@@ -100,7 +110,7 @@ struct Settings {
         var providers: [any ConfigProvider] = [
             InMemoryProvider(values: Dictionary(uniqueKeysWithValues: given.map { (AbsoluteConfigKey([$0.key]), ConfigValue(.string($0.value), isSecret: false)) })),
             EnvironmentVariablesProvider(environmentVariables: Dictionary(uniqueKeysWithValues: ProcessInfo.processInfo.environment.compactMap { key, value in
-                key.hasPrefix("MITSCHNITT_") ? (String(key.dropFirst(11)), value) : nil
+                key.hasPrefix("MITSCHNITT_") && key != RootKeySource.variable ? (String(key.dropFirst(11)), value) : nil
             })),
         ]
         if let file {

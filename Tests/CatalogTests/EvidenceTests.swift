@@ -44,7 +44,7 @@ struct EvidenceTests {
         for i in 0..<3 { try await catalog.write { [now] in _ = try AuditLog.append(actor: "a", action: "x", object: "o\(i)", now: now, $0) } }
         try await insertEvent()
         let zeros = String(repeating: "0", count: 64)
-        for sequence in [2, 9] { await refused("INSERT OR REPLACE INTO audit_event VALUES (\(sequence), 0, 'forged', 'x', 'o', '', '', '\(zeros)')") }
+        for sequence in [2, 9] { await refused("INSERT OR REPLACE INTO audit_event VALUES (\(sequence), 0, 'forged', 'x', 'o', '', '\(zeros.prefix(32))', '\(zeros)', '\(zeros)', '\(zeros)')") }
         for sequence in [1, 3] { await refused("INSERT OR REPLACE INTO consent_event VALUES ('r', \(sequence), 'p', '{}', '\(zeros)')") }
         #expect(try await firstBroken() == nil)
         try await fold()
@@ -95,7 +95,9 @@ struct EvidenceTests {
         try CatalogSchema.migrator.migrate(first, upTo: "001 meetings, recordings, consent, renditions, jobs, audit")
         try await first.write { [now] db in
             try db.execute(sql: "INSERT INTO notice VALUES ('\(hash)', '2026-11-1', 'de', 'text')")
-            try AuditLog.append(actor: "a", action: "x", object: "o", now: now, db)
+            let salt = String(repeating: "5", count: 32)
+            let entry = AuditEntry(sequence: 1, at: now, actor: "a", action: "x", object: "o", detail: "")
+            try db.execute(sql: "INSERT INTO audit_event VALUES (1, ?, 'a', 'x', 'o', '', ?, ?)", arguments: [now.nanoseconds, salt, AuditLog.hashBefore006("", entry, salt)])
         }
         try first.close()
         let now = now
