@@ -41,7 +41,7 @@ extension RootKey {
         if access(file, F_OK) == 0 { found.append((try load(path: file), .file(file))) }
         guard let first = found.first else { return nil }
         for other in found.dropFirst() where other.key.withBytes(Array.init) != first.key.withBytes(Array.init) {
-            throw .badRootKey(path: "of \(first.source)", why: "is another than that of \(other.source)", hint: "remove the one that is not meant: `mitschnitt keys check` says what each of them opens")
+            throw .badRootKey(path: "of \(first.source)", why: "is another than that of \(other.source)", hint: "remove the one that is not meant; with one alone `mitschnitt keys check` says what it opens")
         }
         return first
     }

@@ -5,7 +5,7 @@ import Media
 import SealedFile
 
 extension AuditLog {
-    /// Migration 006: the plain chain becomes leaves of a tree. Entries and salts stay as they are; an entry behind them says what the last
+    /// Migration 006 (a shipped migration is never edited, so neither is what it calls): the plain chain becomes leaves of a tree. Entries and salts stay as they are; an entry behind them says what the last
     /// hash of the old chain was and whether it was whole, and others name the consent histories so far.
     static func migrate(_ db: Database) throws {
         try db.execute(sql: """
