@@ -117,11 +117,8 @@ public struct Depacketizer: Sendable {
     }
 
     private mutating func take(_ packet: TrackPacket, _ number: UInt16, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        guard var substream = substreams[ssrc] else { return }
-        substream.lastRecord = records
-        if let rid = packet.extensions.rid { substream.rid = rid }
-        let (numbered, beganAnew) = substream.number(packet, number)
-        substreams[ssrc] = substream
+        // In place, here and below: a copy would make the frame in progress be copied with every packet.
+        guard let (numbered, beganAnew) = substreams[ssrc]?.receive(packet, number, record: records) else { return }
         if beganAnew {
             try drain(ssrc, emit)
             substreams[ssrc]?.buffer.restart()
@@ -167,8 +164,8 @@ public struct Depacketizer: Sendable {
                                              _ emit: (TrackEvent) throws -> Void) rethrows {
         guard let codec = format.codecs[apt], let ssrc = repaired(by: header, read, bytes),
               let restored = bytes.withUnsafeBytes({ Retransmission.restored(header, in: $0, apt: apt, ssrc: ssrc) }) else { return }  // a probe, or of nobody
-        guard let substream = substreams[ssrc], let epoch = substream.epoch else { return }
-        var packet = TrackPacket(sequence: substream.extended(restored.sequenceNumber), epoch: epoch, arrival: arrival, marker: restored.marker, timestamp: restored.timestamp,
+        guard let epoch = substreams[ssrc]?.epoch, let sequence = substreams[ssrc]?.extended(restored.sequenceNumber) else { return }
+        var packet = TrackPacket(sequence: sequence, epoch: epoch, arrival: arrival, marker: restored.marker, timestamp: restored.timestamp,
                                  codec: codec, payloadType: apt, bytes: bytes, payload: restored.payload, extensions: read)
         packet.origin = .retransmission
         insert(packet, ssrc)
@@ -256,21 +253,12 @@ public struct Depacketizer: Sendable {
     }
 
     private mutating func give(_ packet: TrackPacket, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        guard var substream = substreams[ssrc] else { return }
-        guard let (epoch, timestamp, time) = substream.place(packet, timeline) else {
+        let isFiller = switch types[packet.payloadType] { case .sound, .picture: packet.payload.isEmpty; default: true }
+        var packet = packet
+        guard let (epoch, timestamp, time) = substreams[ssrc]?.place(&packet, isFiller: isFiller, timeline) else {
             notes.verdict.outliers += 1
             return
         }
-        let isFiller = switch types[packet.payloadType] { case .sound, .picture: packet.payload.isEmpty; default: true }
-        var packet = packet
-        if isFiller {
-            // What is missing before a packet without media is missing before the next one with it.
-            substream.lossIsPending = substream.lossIsPending || packet.followsLoss
-        } else {
-            packet.followsLoss = packet.followsLoss || substream.lossIsPending
-            substream.lossIsPending = false
-        }
-        substreams[ssrc] = substream
         switch types[packet.payloadType] {
         case .sound(let codec): try giveSound(packet, codec, time, ssrc, epoch, emit)
         case .picture(let codec): try givePicture(packet, codec, timestamp, ssrc, epoch, emit)

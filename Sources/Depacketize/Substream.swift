@@ -51,7 +51,9 @@ struct Substream {
 
     /// Where a packet's time stamp lies: extended, with its epoch. Its own if that makes sense; else, for packets that came out of order
     /// around a jump, the one before or after it; nil for an outlier.
-    mutating func place(_ packet: TrackPacket, _ timeline: TrackTimeline) -> (epoch: Int, timestamp: Int64, time: WallTime)? {
+    ///
+    /// What is missing before a packet without media is missing before the next one with it.
+    mutating func place(_ packet: inout TrackPacket, isFiller: Bool, _ timeline: TrackTimeline) -> (epoch: Int, timestamp: Int64, time: WallTime)? {
         let own = epochs.firstIndex { $0.place == packet.epoch } ?? 0
         for neighbour in [own, own - 1, own + 1] where epochs.indices.contains(neighbour) {
             let epoch = epochs[neighbour].place
@@ -62,6 +64,8 @@ struct Substream {
             lines.removeAll { $0.place == epoch }
             if lines.count > 1 { lines.removeFirst() }
             lines.append((epoch, extender))
+            lossIsPending = lossIsPending || packet.followsLoss
+            if !isFiller { (packet.followsLoss, lossIsPending) = (lossIsPending, false) }
             return (epoch, timestamp, time)
         }
         return nil
@@ -78,6 +82,13 @@ struct Substream {
     mutating func restart() {
         (sequences, highest, jumped) = (.init(), nil, nil)
         buffer.restart()
+    }
+
+    /// Takes note of a packet that arrived and extends its sequence number: see ``number(_:_:)``.
+    mutating func receive(_ packet: TrackPacket, _ sequenceNumber: UInt16, record: Int) -> (packets: [TrackPacket], beganAnew: Bool) {
+        lastRecord = record
+        if let name = packet.extensions.rid { rid = name }
+        return number(packet, sequenceNumber)
     }
 
     /// Extends `packet`'s sequence number; nothing for a packet that waits to be believed, two when it is. `beganAnew`: the sender
