@@ -113,3 +113,45 @@ public struct TrackVerdict: Hashable, Codable, Sendable {
         lost == 0 && droppedUnits == 0 && outliers == 0 && freezes.isEmpty && concealedMs == 0 && silencedMs == 0 && unsupported == nil
     }
 }
+
+extension TrackVerdict {
+    /// What an earlier version did not know of stays at its default, so that its verdicts are still read.
+    public init(from decoder: any Decoder) throws {
+        self.init()
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        func take<Value: Decodable>(_ key: CodingKeys, _ place: WritableKeyPath<Self, Value>, _ verdict: inout Self) throws {
+            if let value = try fields.decodeIfPresent(Value.self, forKey: key) { verdict[keyPath: place] = value }
+        }
+        try take(.packets, \.packets, &self)
+        try take(.lost, \.lost, &self)
+        try take(.duplicates, \.duplicates, &self)
+        try take(.late, \.late, &self)
+        try take(.malformed, \.malformed, &self)
+        try take(.outliers, \.outliers, &self)
+        try take(.recoveredByRetransmission, \.recoveredByRetransmission, &self)
+        try take(.recoveredByRedundancy, \.recoveredByRedundancy, &self)
+        try take(.recoveredByFEC, \.recoveredByFEC, &self)
+        try take(.concealedMs, \.concealedMs, &self)
+        try take(.silencedMs, \.silencedMs, &self)
+        try take(.accessUnits, \.accessUnits, &self)
+        try take(.droppedUnits, \.droppedUnits, &self)
+        try take(.keyFrames, \.keyFrames, &self)
+        try take(.longestKeyFrameGapMs, \.longestKeyFrameGapMs, &self)
+        try take(.gaps, \.gaps, &self)
+        try take(.freezes, \.freezes, &self)
+        try take(.clock, \.clock, &self)
+        try take(.epochs, \.epochs, &self)
+        try take(.resolutions, \.resolutions, &self)
+        try take(.rotations, \.rotations, &self)
+        try take(.codecs, \.codecs, &self)
+        try take(.layers, \.layers, &self)
+        try take(.tones, \.tones, &self)
+        try take(.speech, \.speech, &self)
+        try take(.silences, \.silences, &self)
+        first = try fields.decodeIfPresent(WallTime.self, forKey: .first)
+        last = try fields.decodeIfPresent(WallTime.self, forKey: .last)
+        reportsLessArrivalMs = try fields.decodeIfPresent(Double.self, forKey: .reportsLessArrivalMs)
+        driftPPM = try fields.decodeIfPresent(Double.self, forKey: .driftPPM)
+        unsupported = try fields.decodeIfPresent(String.self, forKey: .unsupported)
+    }
+}
