@@ -46,6 +46,7 @@ public struct Restore: Sendable {
         var summary = Summary(takenAt: WallTime(nanoseconds: manifest.takenAt))
         let copied = try await BlockingWork.run { try self.copy(manifest, ledger) }
         (summary.files, summary.leftOut) = (copied.files, copied.leftOut)
+        try await BlockingWork.run { try self.checkKeys() }
         let recorder = try Recorder(configuration, isRestoring: true, logger: logger)
         summary.replayed = try await recorder.replayErasures(takenAt: summary.takenAt, withLedger: ledger != nil)
         await recorder.shutDown()
@@ -84,6 +85,17 @@ public struct Restore: Sendable {
             throw RecorderError(.invalid, "\(given.path) is not the ledger of this backup's server, or one older than the backup", hint: "the newest one is needed")
         }
         return (manifest, ledger)
+    }
+
+    /// A root key of another time (the server's was rotated since) opens nothing: then nothing is left of the restore either.
+    private func checkKeys() throws {
+        let store = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: RootKey.load(path: data.appending(path: "root.key").path))
+        let closed = try store.unopened()
+        try store.close()
+        guard !closed.isEmpty else { return }
+        try FileManager.default.removeItem(at: data)
+        throw RecorderError(.invalid, "\(closed.count) keys of the backup do not open under the root key \(rootKey.path)",
+                            hint: "give the root key that the server had when the backup was taken; after `keys rotate` older backups need the older one")
     }
 
     /// A path below the backup's folder, whoever wrote the manifest.

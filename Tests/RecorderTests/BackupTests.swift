@@ -151,6 +151,9 @@ struct BackupTests {
         #expect(await refusal(restore(ledger: old)).contains("older than the backup"))
         #expect(await refusal(restore("no-backup", ledger: ledger)).contains("is no backup"))
         #expect(await refusal(restore(ledger: ledger, root: foreign)).contains("root key"))
+        let other = rights.folder.url.appending(path: "other.key")
+        #expect(FileManager.default.createFile(atPath: other.path, contents: Data(repeating: 7, count: 32), attributes: [.posixPermissions: 0o600]))
+        #expect(await refusal(restore(ledger: ledger, root: other)).contains("do not open under the root key"))
         #expect(!FileManager.default.fileExists(atPath: restored.path))
         var onto = restore(ledger: ledger)
         onto.data = rights.data
