@@ -7,6 +7,8 @@ struct HeldFrame: Sendable {
     var codec: Codec
     var ssrc: SSRC
     var time: WallTime
+    /// As its sender had said last when it was put together.
+    var rotation: Int?
     /// When it was put together, in arrival time.
     var since: WallTime
 }
@@ -74,10 +76,11 @@ extension Depacketizer {
     private mutating func give(_ frame: VideoFrame, _ codec: Codec, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
         let (epoch, timestamp) = Self.parted(frame.timestamp)
         let time = timeline.epochs[epoch].clock.wall(timestamp)
-        guard isLayered else { return try show(HeldFrame(frame: frame, codec: codec, ssrc: ssrc, time: time, since: now), emit) }
+        let picture = HeldFrame(frame: frame, codec: codec, ssrc: ssrc, time: time, rotation: rotations[ssrc], since: now)
+        guard isLayered else { return try show(picture, emit) }
         var place = held.count
         while place > 0, held[place - 1].time > time { place -= 1 }
-        held.insert(HeldFrame(frame: frame, codec: codec, ssrc: ssrc, time: time, since: now), at: place)
+        held.insert(picture, at: place)
     }
 
     /// Which layer is shown is decided in the order of capture, when it is known of each what became of it.
@@ -105,7 +108,7 @@ extension Depacketizer {
             }
             time = last + .milliseconds(1)
         }
-        notes.take(frame, held.codec, time, rotation: rotations[ssrc], isLayered: isLayered)
+        notes.take(frame, held.codec, time, rotation: held.rotation, isLayered: isLayered)
         try emit(.accessUnit(AccessUnit(payload: frame.bytes, codec: held.codec, time: time, isKey: frame.isKey, width: frame.width, height: frame.height)))
     }
 

@@ -26,7 +26,7 @@ struct PayloadTypes: Sendable {
     init(_ format: TrackFormat) {
         let repaired = Retransmission.mediaTypes(of: format)
         var roles = [Role](repeating: .unknown, count: 128)
-        for (type, codec) in format.codecs where type < 128 { roles[Int(type)] = repaired[type].map { .retransmission(of: $0) } ?? Self.role(codec) }
+        for (type, codec) in format.codecs where type < 128 { roles[Int(type)] = repaired[type].map { .retransmission(of: $0) } ?? Self.role(codec, format.parameters[type]) }
         self.roles = roles
     }
 
@@ -43,13 +43,16 @@ struct PayloadTypes: Sendable {
     }
     var unsupported: [Codec] { roles.compactMap { if case .unsupported(let codec) = $0 { codec } else { nil } } }
 
-    static func role(_ codec: Codec) -> Role {
+    /// A format's parameters can make it one that cannot be read: interleaved NAL units (`packetization-mode=2`).
+    private static func role(_ codec: Codec, _ parameters: String?) -> Role {
         switch codec.name {
         case "red": .redundant
         case "telephone-event": .tone(clockRate: codec.clockRate)
         case "cn": .noise
         case "rtx", "ulpfec", "flexfec", "flexfec-03": .filler
-        default: AudioFormats.isSupported(codec) ? .sound(codec) : VideoFormats.isSupported(codec) ? .picture(codec) : .unsupported(codec)
+        default:
+            AudioFormats.isSupported(codec) ? .sound(codec)
+                : VideoFormats.assembler(for: codec, parameters: parameters) != nil ? .picture(codec) : .unsupported(codec)
         }
     }
 }

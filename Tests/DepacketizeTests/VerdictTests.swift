@@ -1,4 +1,4 @@
-import Depacketize
+@testable import Depacketize
 import Foundation
 import Media
 import Testing
@@ -22,5 +22,15 @@ struct VerdictTests {
         (verdict.first, verdict.driftPPM, verdict.reportsLessArrivalMs, verdict.unsupported) = (WallTime(seconds: 3), 12.5, -4, "H266/90000")
         (verdict.recoveredByFEC, verdict.concealedMs, verdict.clock) = (3, 40, "sender-reports")
         #expect(try JSONDecoder().decode(TrackVerdict.self, from: JSONEncoder().encode(verdict)) == verdict)
+    }
+
+    @Test("H.264 that interleaves its units is named as what cannot be read")
+    func interleaved() {
+        let codec = Codec(name: "H264", clockRate: 90_000)
+        let verdict = { (mode: String) in
+            Depacketizer(format: TrackFormat(kind: .video, codecs: [102: codec], parameters: [102: "packetization-mode=\(mode)"]), timeline: TrackTimeline(epochs: [])).verdict
+        }
+        #expect(verdict("2").unsupported == "H264/90000")
+        #expect(verdict("1").unsupported == nil)
     }
 }
