@@ -37,6 +37,7 @@ test: install ## every test
 
 torture: install ## a hundred million packets through emulated networks, in two processes
 	@swift build -c release --product mitschnitt-torture
+	@$(BIN)/mitschnitt-torture --jobs 100000
 	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other
 
 SECONDS := 600

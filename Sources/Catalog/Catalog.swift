@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import JobQueue
 
 /// The catalog: meetings, people, recordings, consents, renditions, jobs and the audit log, in one SQLite database.
 ///
@@ -7,6 +8,8 @@ import GRDB
 /// (`secure_delete`). Calls run on GRDB's own threads, never on the cooperative pool.
 public final class Catalog: Sendable {
     private let pool: DatabasePool
+    /// The queue, in the same database: a job ends and what it made is entered in one transaction.
+    public let jobs: SQLiteJobStore
 
     public init(path: String) throws {
         var configuration = Configuration()
@@ -21,6 +24,7 @@ public final class Catalog: Sendable {
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
         guard try pool.read({ try !CatalogSchema.migrator.hasBeenSuperseded($0) }) else { throw WrittenByNewerVersion() }
         try CatalogSchema.migrator.migrate(pool)
+        jobs = SQLiteJobStore(pool, changes: try JobChanges(folder: URL(filePath: path).deletingLastPathComponent().appending(path: "jobs")))
         try assertDurability()
     }
 

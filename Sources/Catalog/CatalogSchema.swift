@@ -9,7 +9,7 @@ enum CatalogSchema {
             try db.execute(sql: people)
             try db.execute(sql: recordings)
             try db.execute(sql: evidence)
-            try JobStore.createTables(db)
+            try SQLiteJobStore.createFirstTables(db)
         }
         migrator.registerMigration("002 evidence cannot be replaced, renditions never outlive their recording") { db in
             try db.execute(sql: chains)
@@ -29,6 +29,7 @@ enum CatalogSchema {
         migrator.registerMigration("007 restriction, and finding a person everywhere") { db in
             try db.execute(sql: subjectRights)
         }
+        migrator.registerMigration("010 jobs have workers, lanes and states by name") { db in try SQLiteJobStore.createWorkers(db) }
         return migrator
     }
 

@@ -1,105 +1,111 @@
-import GRDB
 import Media
 
-/// A durable unit of work.
-///
-/// States and what may happen in each:
-///
-/// | from | event | to |
-/// |---|---|---|
-/// | waiting | last dependency completed | available |
-/// | waiting, available | cancel | cancelled |
-/// | available | claim (a new lease token) | running |
-/// | running | complete | succeeded |
-/// | running | fail, attempts left | available (after a backoff) |
-/// | running | fail, none left | dead |
-/// | running | fail, trying again cannot help | dead |
-/// | running | crash, fewer than 3 | available (after a backoff) |
-/// | running | crash, the third | dead |
-/// | running | release (shutdown, lost worker at boot) | available |
-/// | running | lease expired | as a crash |
-/// | running | cancel | cancelled |
-/// | dead | retry | available |
-/// | dead | cancel | cancelled |
-///
-/// Every write of a worker names its lease token; where it does not hold any more, nothing is written and the worker must discard.
-public struct Job: Codable, Hashable, Sendable, FetchableRecord, PersistableRecord {
-    public enum State: String, Codable, Sendable, CaseIterable {
-        case waiting, available, running, succeeded, dead, cancelled
+extension Entity {
+    public enum Worker: Sendable {}
+}
 
-        public var isFinal: Bool { self == .succeeded || self == .dead || self == .cancelled }
+/// One boot of one worker: a restarted worker is another one.
+public typealias WorkerID = Identifier<Entity.Worker>
+
+/// What a job does; a worker claims only kinds that it knows.
+public struct JobKind: RawRepresentable, Hashable, Sendable, ExpressibleByStringLiteral {
+    public var rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+    public init(stringLiteral value: String) { rawValue = value }
+}
+
+/// A queue with slots of its own, so that short steps never stand behind long ones.
+public enum Lane: String, Sendable, CaseIterable {
+    /// Short steps: remuxing, mixing, previews, joining.
+    case light
+    /// Encodes of minutes to hours.
+    case heavy
+}
+
+/// What a job takes of a machine while it runs. Zero in a declared demand: as measured for its kind.
+public struct Demand: Hashable, Sendable {
+    /// Thousandths of a core.
+    public var cpuShares: Int
+    public var memoryBytes: Int64
+    /// Written and not yet on the disk when it starts.
+    public var diskBytes: Int64
+
+    public init(cpuShares: Int = 0, memoryBytes: Int64 = 0, diskBytes: Int64 = 0) {
+        self.cpuShares = cpuShares
+        self.memoryBytes = memoryBytes
+        self.diskBytes = diskBytes
     }
 
-    public static let databaseTableName = "job"
+    public static let unknown = Demand()
+}
 
-    public var id: String
-    /// Jobs of one recording belong together.
-    public var group: String
-    public var kind: String
-    /// Unique within the group: the name in the pipeline.
+/// A durable unit of work. What may happen to it is in ``JobStanding``.
+public struct Job: Hashable, Sendable {
+    public var id: JobID
+    /// Whose job it is, a recording's id: jobs of one owner are cancelled and made again together.
+    public var owner: String
+    /// 1 for the owner's first set of jobs.
+    public var run: Int
+    public var kind: JobKind
+    /// Unique within the run: the name in the pipeline.
     public var name: String
     public var payload: String
-    public var state: State
-    /// Higher goes first.
+    public var lane: Lane
+    /// Higher goes first within its lane.
     public var priority: Int
-    public var pendingDependencies: Int
-    /// Not before this moment, in ns since 1970.
-    public var runAfter: Int64
-    public var leaseToken: Int64
-    public var leaseExpires: Int64?
+    public var standing: JobStanding
+    /// Not before this moment.
+    public var runAfter: WallTime
+    /// Who runs it; nil unless it is running.
+    public var worker: WorkerID?
+    /// Share done, 0...1.
     public var progress: Double
-    public var errors: Int
-    public var crashes: Int
-    public var releases: Int
-    /// Why it last failed, in words.
-    public var lastError: String?
-    public var createdAt: Int64
-    public var finishedAt: Int64?
+    public var declared: Demand
+    public var createdAt: WallTime
+    /// Start of the present or last attempt.
+    public var startedAt: WallTime?
+    public var finishedAt: WallTime?
 
-    enum CodingKeys: String, CodingKey {
-        case id, group = "job_group", kind, name, payload, state, priority, pendingDependencies = "pending_dependencies", runAfter = "run_after"
-        case leaseToken = "lease_token", leaseExpires = "lease_expires", progress, errors, crashes, releases, lastError = "last_error"
-        case createdAt = "created_at", finishedAt = "finished_at"
+    public var state: JobState { standing.state }
+    public var lease: Lease { Lease(job: id, token: standing.token) }
+
+    /// Seconds from the start of this attempt to its end, estimated from how far it came; nil before 2 %.
+    public func secondsLeft(at now: WallTime) -> Double? {
+        guard state == .running, let startedAt, progress >= 0.02, now > startedAt else { return nil }
+        return (now - startedAt).seconds * (1 - progress) / progress
     }
 }
 
-/// A job to be enqueued, with the names of those in its group that come before it.
+/// A job to be enqueued, with the names of those in its run that come before it.
 public struct NewJob: Sendable {
     public var id: JobID
-    public var kind: String
+    public var kind: JobKind
     public var name: String
     public var payload: String
+    public var lane: Lane
     public var priority: Int
     public var dependencies: [String]
+    public var demand: Demand
 
-    public init(id: JobID, kind: String, name: String, payload: String, priority: Int = 0, dependencies: [String] = []) {
+    public init(id: JobID, kind: JobKind, name: String, payload: String, lane: Lane = .light, priority: Int = 0, dependencies: [String] = [], demand: Demand = .unknown) {
         self.id = id
         self.kind = kind
         self.name = name
         self.payload = payload
+        self.lane = lane
         self.priority = priority
         self.dependencies = dependencies
+        self.demand = demand
     }
 }
 
-/// The right to write about one run of a job.
+/// The right to write about one attempt at a job.
 public struct Lease: Hashable, Sendable {
     public var job: JobID
     public var token: Int64
-}
 
-/// When a failed job is tried again: errors are retried with a growing delay, crashes are quarantined sooner.
-public struct RetryPolicy: Hashable, Sendable {
-    public var errorsMax = 5
-    public var crashesMax = 3
-    public var firstDelay = Nanoseconds.seconds(2)
-    public var longestDelay = Nanoseconds.seconds(300)
-
-    public init() {}
-
-    /// The delay before the next attempt, doubled for each error and spread by `jitter` (0..<1) over ±25 %.
-    public func delay(afterErrors errors: Int, jitter: Double) -> Nanoseconds {
-        let doubled = min(Double(firstDelay.count) * Double(1 << min(errors - 1, 20)), Double(longestDelay.count))
-        return Nanoseconds(count: Int64(doubled * (0.75 + jitter / 2)))
+    public init(job: JobID, token: Int64) {
+        self.job = job
+        self.token = token
     }
 }

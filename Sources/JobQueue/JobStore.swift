@@ -1,162 +1,144 @@
-import GRDB
 import Media
 
-/// The queue in a SQLite database. Every function runs in the caller's transaction, so that enqueueing and completing are one with what
-/// else the caller changes; time is given, never read.
-public enum JobStore {
-    public static let leaseDuration = Nanoseconds.seconds(30)
-    /// Most jobs of one group.
-    public static let groupMax = 1_000
+/// Where jobs are kept. One contract suite runs over every store.
+///
+/// Each call about jobs runs in a `Transaction` of the store's database, which the caller may use for its own writes as well: enqueueing or
+/// completing a job and what belongs to it happen together or not at all. Transactions are serialised by the database, which is the only
+/// arbiter; every decision is ``JobStanding``'s. `now` is the service's clock and decides only when a job may run, never who is alive.
+public protocol JobStore: Sendable {
+    /// A connection within a transaction. Not to be kept.
+    associatedtype Transaction
 
-    /// Creates the tables: part of the caller's migration.
-    public static func createTables(_ db: Database) throws {
-        try db.execute(sql: """
-            CREATE TABLE job (
-              id TEXT NOT NULL PRIMARY KEY,
-              job_group TEXT NOT NULL,
-              kind TEXT NOT NULL,
-              name TEXT NOT NULL,
-              payload TEXT NOT NULL,
-              state TEXT NOT NULL CHECK (state IN ('waiting','available','running','succeeded','dead','cancelled')),
-              priority INTEGER NOT NULL,
-              pending_dependencies INTEGER NOT NULL CHECK (pending_dependencies >= 0),
-              run_after INTEGER NOT NULL,
-              lease_token INTEGER NOT NULL CHECK (lease_token >= 0),
-              lease_expires INTEGER,
-              progress REAL NOT NULL CHECK (progress BETWEEN 0 AND 1),
-              errors INTEGER NOT NULL, crashes INTEGER NOT NULL, releases INTEGER NOT NULL,
-              last_error TEXT,
-              created_at INTEGER NOT NULL,
-              finished_at INTEGER,
-              UNIQUE (job_group, name),
-              CHECK ((state = 'running') = (lease_expires IS NOT NULL)),
-              CHECK ((state = 'waiting') = (pending_dependencies > 0) OR state = 'cancelled')
-            );
-            CREATE INDEX job_claim ON job (priority DESC, run_after) WHERE state = 'available';
-            CREATE INDEX job_lease ON job (lease_expires) WHERE state = 'running';
-            CREATE TABLE job_dependency (
-              job TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,
-              needs TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,
-              PRIMARY KEY (job, needs)
-            ) WITHOUT ROWID;
-            CREATE INDEX job_dependency_needs ON job_dependency (needs);
-            """)
-    }
+    /// Wakes whoever waits for work or cancellation, in this process and in others, once a transaction that changed something is committed.
+    var changes: JobChanges { get }
 
-    /// Adds the jobs of a group, each after those it depends on.
-    public static func enqueue(_ jobs: [NewJob], group: String, now: WallTime, _ db: Database) throws {
-        precondition(jobs.count <= groupMax)
-        var ids: [String: JobID] = [:]
-        for job in jobs {
-            let needs = job.dependencies.compactMap { ids[$0] }
-            precondition(needs.count == job.dependencies.count, "a job stands before one that it depends on")
-            ids[job.name] = job.id
-            try Job(id: job.id.rawValue, group: group, kind: job.kind, name: job.name, payload: job.payload, state: needs.isEmpty ? .available : .waiting,
-                    priority: job.priority, pendingDependencies: needs.count, runAfter: now.nanoseconds, leaseToken: 0, leaseExpires: nil, progress: 0,
-                    errors: 0, crashes: 0, releases: 0, lastError: nil, createdAt: now.nanoseconds, finishedAt: nil).insert(db)
-            for need in needs {
-                try db.execute(sql: "INSERT INTO job_dependency (job, needs) VALUES (?, ?)", arguments: [job.id.rawValue, need.rawValue])
-            }
-        }
-    }
+    /// One transaction: all of it, or nothing. Throws what the body or the database throws.
+    func write<Value: Sendable>(_ body: @escaping @Sendable (Transaction) throws -> Value) async throws -> Value
+    /// One consistent state.
+    func read<Value: Sendable>(_ body: @escaping @Sendable (Transaction) throws -> Value) async throws -> Value
 
-    /// Takes the next job of a known kind; jobs of unknown kinds are left alone.
-    public static func claim(kinds: [String], now: WallTime, _ db: Database) throws -> (job: Job, lease: Lease)? {
-        let marks = databaseQuestionMarks(count: kinds.count)
-        let row = try Job.fetchOne(db, sql: """
-            UPDATE job SET state = 'running', lease_token = lease_token + 1, lease_expires = ?, progress = 0
-            WHERE id = (SELECT id FROM job WHERE state = 'available' AND run_after <= ? AND kind IN (\(marks)) ORDER BY priority DESC, run_after, created_at, id LIMIT 1)
-            RETURNING *
-            """, arguments: StatementArguments([(now + leaseDuration).nanoseconds, now.nanoseconds]) + StatementArguments(kinds))
-        guard let row, let id = JobID(rawValue: row.id) else { return nil }
-        return (row, Lease(job: id, token: row.leaseToken))
-    }
+    // Workers
 
-    /// Prolongs a lease and tells the progress; false where the lease is lost and the worker must stop.
-    public static func heartbeat(_ lease: Lease, progress: Double, now: WallTime, _ db: Database) throws -> Bool {
-        try fenced("lease_expires = ?, progress = MAX(progress, ?)", [(now + leaseDuration).nanoseconds, progress], lease, db)
-    }
+    func register(_ worker: Worker, now: WallTime, in transaction: Transaction) throws
+    /// Counts the worker's beat up; false where it was given up: it holds nothing any more.
+    func beat(_ worker: WorkerID, in transaction: Transaction) throws -> Bool
+    func workers(in transaction: Transaction) throws -> [Worker]
+    /// Takes a lost worker's jobs from it, a crash each, and forgets the worker.
+    func rescue(_ worker: WorkerID, reason: String, policy: RetryPolicy, jitter: Double, now: WallTime, in transaction: Transaction) throws -> [Job]
+    /// Takes a worker's jobs from it without blame, and forgets the worker.
+    func disown(_ worker: WorkerID, now: WallTime, in transaction: Transaction) throws
 
-    /// Marks a job done and frees those that waited for it; false where the lease is lost: then the caller rolls back what it brought.
-    public static func complete(_ lease: Lease, now: WallTime, _ db: Database) throws -> Bool {
-        guard try fenced("state = 'succeeded', lease_expires = NULL, progress = 1, finished_at = ?, last_error = NULL", [now.nanoseconds], lease, db) else { return false }
-        try db.execute(sql: """
-            UPDATE job SET pending_dependencies = pending_dependencies - 1,
-              state = CASE WHEN pending_dependencies = 1 THEN 'available' ELSE state END, run_after = ?
-            WHERE state = 'waiting' AND id IN (SELECT job FROM job_dependency WHERE needs = ?)
-            """, arguments: [now.nanoseconds, lease.job.rawValue])
-        return true
-    }
+    // Attempts: each is fenced by the lease, false where it is lost
 
-    public enum Failure: Sendable {
-        /// The stage said what is wrong.
-        case error
-        /// The stage's process died.
-        case crash
-        /// Trying again cannot help.
-        case permanent
-    }
+    /// Takes those jobs that `choose` picks among the candidates, which come by priority and age within their lane.
+    func claim(_ request: ClaimRequest, now: WallTime, in transaction: Transaction, choose: ([Admission.Candidate]) -> [JobID]) throws -> [Job]
+    /// Whether a claim would find candidates.
+    func hasCandidates(_ request: ClaimRequest, now: WallTime, in transaction: Transaction) throws -> Bool
+    func report(_ lease: Lease, progress: Double, in transaction: Transaction) throws -> Bool
+    /// Notes that what was done so far is kept.
+    func checkpoint(_ lease: Lease, in transaction: Transaction) throws -> Bool
+    /// Marks a job done and frees those that waited for nothing else. On false the caller rolls back what it brought.
+    func complete(_ lease: Lease, now: WallTime, in transaction: Transaction) throws -> Bool
+    func fail(_ lease: Lease, _ failure: JobFailure, reason: String, policy: RetryPolicy, jitter: Double, now: WallTime, in transaction: Transaction) throws -> Bool
+    /// Gives a job back unharmed, not to be tried before `date`; at once without.
+    func release(_ lease: Lease, until date: WallTime?, now: WallTime, in transaction: Transaction) throws -> Bool
+    /// Which of these are still held.
+    func held(_ leases: [Lease], in transaction: Transaction) throws -> Set<Lease>
 
-    /// Records a failure: tried again later, or dead with the reason. `jitter` is a random number in 0..<1.
-    public static func fail(_ lease: Lease, _ failure: Failure, reason: String, policy: RetryPolicy, jitter: Double, now: WallTime, _ db: Database) throws -> Bool {
-        guard let job = try Job.fetchOne(db, sql: "SELECT * FROM job WHERE id = ? AND lease_token = ? AND state = 'running'",
-                                         arguments: [lease.job.rawValue, lease.token]) else { return false }
-        let (errors, crashes) = (job.errors + (failure == .crash ? 0 : 1), job.crashes + (failure == .crash ? 1 : 0))
-        let isDead = failure == .permanent || errors >= policy.errorsMax || crashes >= policy.crashesMax
-        let delay = policy.delay(afterErrors: errors + crashes, jitter: jitter)
-        return try fenced("state = ?, lease_expires = NULL, errors = ?, crashes = ?, last_error = ?, run_after = ?, finished_at = ?",
-                          [isDead ? "dead" : "available", errors, crashes, String(reason.prefix(1_000)), (now + delay).nanoseconds,
-                           isDead ? now.nanoseconds : nil], lease, db)
-    }
+    // From outside
 
-    /// Gives a job back unharmed: a shutdown.
-    public static func release(_ lease: Lease, now: WallTime, _ db: Database) throws -> Bool {
-        try fenced("state = 'available', lease_expires = NULL, releases = releases + 1, run_after = ?", [now.nanoseconds], lease, db)
-    }
-
-    /// Frees what was running under leases that ran out; at boot of a single server, everything that was running.
-    @discardableResult
-    public static func rescue(all: Bool, policy: RetryPolicy, now: WallTime, _ db: Database) throws -> Int {
-        let expired = try Job.fetchAll(db, sql: "SELECT * FROM job WHERE state = 'running' AND (? OR lease_expires <= ?)", arguments: [all, now.nanoseconds])
-        for job in expired {
-            guard let id = JobID(rawValue: job.id) else { continue }
-            let lease = Lease(job: id, token: job.leaseToken)
-            if all {
-                _ = try release(lease, now: now, db)
-            } else {
-                _ = try fail(lease, .crash, reason: "its worker was not heard of any more", policy: policy, jitter: 0, now: now, db)
-            }
-        }
-        return expired.count
-    }
-
-    /// Ends all jobs of a group that are not done; running children see it at their next heartbeat.
-    public static func cancel(group: String, now: WallTime, _ db: Database) throws {
-        try db.execute(sql: """
-            UPDATE job SET state = 'cancelled', lease_expires = NULL, finished_at = ? WHERE job_group = ? AND state IN ('waiting','available','running','dead')
-            """, arguments: [now.nanoseconds, group])
-    }
-
+    /// Adds the owner's next run and returns its number. Each job stands after those it depends on.
+    @discardableResult func enqueue(_ jobs: [NewJob], owner: String, now: WallTime, in transaction: Transaction) throws -> Int
+    /// Ends a job and all that wait for it; the jobs that ended.
+    func cancel(_ id: JobID, now: WallTime, in transaction: Transaction) throws -> [Job]
+    /// Ends everything of an owner that is not done.
+    func cancel(owner: String, now: WallTime, in transaction: Transaction) throws
     /// Makes a dead job available again; false where it is not dead.
-    public static func retry(_ id: JobID, now: WallTime, _ db: Database) throws -> Bool {
-        try db.execute(sql: "UPDATE job SET state = 'available', errors = 0, crashes = 0, run_after = ?, finished_at = NULL WHERE id = ? AND state = 'dead'",
-                       arguments: [now.nanoseconds, id.rawValue])
-        return db.changesCount == 1
+    func retry(_ id: JobID, now: WallTime, in transaction: Transaction) throws -> Bool
+    /// Takes an owner's jobs from their workers: those find their lease lost, and discard.
+    func interrupt(owner: String, now: WallTime, in transaction: Transaction) throws
+    /// Lets what was postponed run now.
+    func hasten(owner: String, now: WallTime, in transaction: Transaction) throws
+    /// Stops or resumes claiming within a scope; what runs goes on.
+    func setPaused(_ isPaused: Bool, _ scope: PauseScope, in transaction: Transaction) throws
+    func pauses(in transaction: Transaction) throws -> Set<PauseScope>
+    /// Removes runs of which nothing happens any more: ended before `done`, or with a dead job before `dead`. How many jobs went.
+    func prune(done: WallTime, dead: WallTime, in transaction: Transaction) throws -> Int
+
+    // Looking
+
+    func job(_ id: JobID, in transaction: Transaction) throws -> Job?
+    func jobs(owner: String, run: Int, in transaction: Transaction) throws -> [Job]
+    /// The jobs of the owner's latest run, in the order they were enqueued.
+    func currentJobs(owner: String, in transaction: Transaction) throws -> [Job]
+    /// Newest first.
+    func list(states: Set<JobState>, limit: Int, in transaction: Transaction) throws -> [Job]
+    func counts(in transaction: Transaction) throws -> [Lane: [JobState: Int]]
+    /// How many jobs of these kinds run, or can run now or later without anything else happening.
+    func unfinished(kinds: Set<JobKind>, in transaction: Transaction) throws -> Int
+    /// When the first job waits whose time has not come.
+    func nextRunAfter(now: WallTime, in transaction: Transaction) throws -> WallTime?
+    /// Enters what an attempt took into its kind's running average.
+    func measure(_ kind: JobKind, _ demand: Demand, seconds: Double, in transaction: Transaction) throws
+    func measured(in transaction: Transaction) throws -> [JobKind: (demand: Demand, seconds: Double, samples: Int)]
+}
+
+/// One boot of a worker, as its row says.
+public struct Worker: Hashable, Sendable {
+    public var id: WorkerID
+    /// Whose locks can be tested from there.
+    public var machine: String
+    public var beat: Int64
+    public var runningJobs: Int
+
+    public init(id: WorkerID, machine: String, beat: Int64 = 0, runningJobs: Int = 0) {
+        self.id = id
+        self.machine = machine
+        self.beat = beat
+        self.runningJobs = runningJobs
+    }
+}
+
+/// What a worker could take on.
+public struct ClaimRequest: Sendable {
+    public var worker: WorkerID
+    public var kinds: Set<JobKind>
+    public var lanes: Set<Lane>
+
+    /// Most candidates of a lane that are looked at.
+    public static let candidatesMax = 64
+
+    public init(worker: WorkerID, kinds: Set<JobKind>, lanes: Set<Lane> = Set(Lane.allCases)) {
+        self.worker = worker
+        self.kinds = kinds
+        self.lanes = lanes
+    }
+}
+
+/// What claiming can be stopped for.
+public enum PauseScope: Hashable, Sendable {
+    case all
+    case lane(Lane)
+    case kind(JobKind)
+
+    /// `all`, `lane:heavy`, `kind:compose`.
+    public init?(_ text: String) {
+        let parts = text.split(separator: ":", maxSplits: 1).map(String.init)
+        switch (parts.first, parts.count) {
+        case ("all", 1): self = .all
+        case ("lane", 2):
+            guard let lane = Lane(rawValue: parts[1]) else { return nil }
+            self = .lane(lane)
+        case ("kind", 2) where parts[1].count <= 100: self = .kind(JobKind(rawValue: parts[1]))
+        default: return nil
+        }
     }
 
-    public static func jobs(group: String, _ db: Database) throws -> [Job] {
-        try Job.fetchAll(db, sql: "SELECT * FROM job WHERE job_group = ? ORDER BY created_at, rowid", arguments: [group])
-    }
-
-    public static func counts(_ db: Database) throws -> [String: Int] {
-        let rows = try Row.fetchAll(db, sql: "SELECT state, COUNT(*) AS count FROM job GROUP BY state")
-        return Dictionary(uniqueKeysWithValues: rows.map { ($0["state"], $0["count"]) })
-    }
-
-    /// The one form of every write about a running job.
-    private static func fenced(_ assignment: String, _ values: [(any DatabaseValueConvertible)?], _ lease: Lease, _ db: Database) throws -> Bool {
-        try db.execute(sql: "UPDATE job SET \(assignment) WHERE id = ? AND lease_token = ? AND state = 'running'",
-                       arguments: StatementArguments(values) + [lease.job.rawValue, lease.token])
-        return db.changesCount == 1
+    public var text: String {
+        switch self {
+        case .all: "all"
+        case .lane(let lane): "lane:\(lane.rawValue)"
+        case .kind(let kind): "kind:\(kind.rawValue)"
+        }
     }
 }

@@ -90,8 +90,10 @@ extension Recorder {
         if configuration.ledgerCopy != nil { gauge("erasure_ledger_copy_behind", "1 while the copy of the ledger of erasures cannot be written; must return to 0.", ledger.copyProblem == nil ? 0 : 1) }
         let now = clock.now
         do {
-            let (jobs, overdue) = try await catalog.read { (try JobStore.counts($0), try $0.recordingsPastDate(now: now).count) }
-            for state in Job.State.allCases { gauge("jobs", "Jobs by state.", Double(jobs[state.rawValue] ?? 0), ["state": state.rawValue]) }
+            let (jobs, overdue) = try await catalog.read { [jobs] in (try jobs.counts(in: $0), try $0.recordingsPastDate(now: now).count) }
+            for lane in Lane.allCases {
+                for state in JobState.allCases { gauge("jobs", "Jobs by lane and state.", Double(jobs[lane]?[state] ?? 0), ["lane": lane.rawValue, "state": state.rawValue]) }
+            }
             gauge("recordings_past_date", "Recordings past their date that are not erased yet; must return to 0.", Double(overdue))
             gauge("keys", "Wrapped keys in the key store.", Double(try await keys.count()))
         } catch {

@@ -24,13 +24,11 @@ extension Recorder {
         let receipt = ReceiptView(recording: id, policy: "\(RetentionPolicy.retentionClass), \(configuration.retention.recordingDays) days unless set shorter", trigger: trigger,
                                   objects: drafts, auditEntry: 0, supervisoryAuthority: configuration.retention.supervisoryAuthority)
         // The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
-        try await catalog.write { db in
+        try await catalog.write { [jobs] db in
             if let hold = try db.restriction(of: id.rawValue, now: now) { throw Self.restricted(hold) }
             try db.execute(sql: "UPDATE recording SET state = 'expired' WHERE id = ? AND state <> 'erased'", arguments: [id.rawValue])
             try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE recording = ?", arguments: [id.rawValue])
-            for group in try String.fetchAll(db, sql: "SELECT DISTINCT job_group FROM job WHERE job_group LIKE ? || '#%'", arguments: [id.rawValue]) {
-                try JobStore.cancel(group: group, now: now, db)
-            }
+            try jobs.cancel(owner: id.rawValue, now: now, in: db)
             try db.execute(sql: "INSERT INTO receipt (recording, receipt) VALUES (?, ?) ON CONFLICT DO NOTHING",
                            arguments: [id.rawValue, String(decoding: try JSONEncoder().encode(receipt), as: UTF8.self)])
         }

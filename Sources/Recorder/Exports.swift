@@ -154,7 +154,7 @@ actor ExportBody {
     static func open(_ track: Track, _ recorder: Recorder) async throws -> OpenRendition {
         let key = try await recorder.keys.key(KeyStore.track(track.track))
         let path = recorder.configuration.artifact(track.recording.rawValue, track.track.rawValue).path
-        let context = StageWorker.trackContext(track.recording, track.track, track.kind)
+        let context = StageWork.trackContext(track.recording, track.track, track.kind)
         return try await BlockingWork.run { try OpenRendition(path: path, key: key, context: context) }
     }
 

@@ -12,7 +12,7 @@ import ServiceLifecycle
 import Synchronization
 import Tap
 
-/// What happens by itself: consents that end close gates, recordings past their date are erased, lost leases are freed.
+/// What happens by itself: consents that end close gates, recordings past their date are erased, finished jobs are forgotten.
 public final class Housekeeping: Service {
     private let recorder: Recorder
 
@@ -45,7 +45,7 @@ extension Recorder {
             }
             for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
             try await checkpointAuditIfDue()
-            _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
+            try await pruneJobsIfDue()
         } catch {
             // Where consents cannot be read nothing may pass.
             for session in live.withLock({ Array($0.values) }) { session.closeAllGates(at: clock.now) }
@@ -53,8 +53,8 @@ extension Recorder {
         }
     }
 
-    /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again, jobs that were
-    /// running are given back, leftovers of stages are removed.
+    /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again,
+    /// leftovers of stages are removed. Jobs that were running are rescued by the next worker.
     public func recover() async throws {
         let temporary = configuration.temporary
         try await BlockingWork.run {
@@ -62,7 +62,6 @@ extension Recorder {
         }
         let now = clock.now
         try await checkpointAudit()
-        try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
         try await askAgainWhereNoticeChanged()
         for state in ["recording", "paused", "processing"] {
             for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
@@ -117,7 +116,7 @@ extension Recorder {
         }
         if state == "processing" {
             // Killed between the stop and the queue: the run is enqueued now.
-            if try await catalog.read({ try Self.currentJobs(record.id, $0).isEmpty }) { try await enqueuePipeline(id) }
+            if try await catalog.read({ [jobs] in try jobs.currentJobs(owner: record.id, in: $0).isEmpty }) { try await enqueuePipeline(id) }
             return
         }
         do {

@@ -19,6 +19,7 @@ public final class Recorder: RecorderAPI {
     public let configuration: RecorderConfiguration
     public let clock: ServiceClock
     let catalog: Catalog
+    var jobs: SQLiteJobStore { catalog.jobs }
     let keys: KeyStore
     let root: DataKey
     let ledger: ErasureLedger
@@ -26,6 +27,7 @@ public final class Recorder: RecorderAPI {
     let signer: NoteSigner
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
+    let jobsPrunedAt = Mutex(WallTime(nanoseconds: 0))
     let pipelines: [String: Pipeline]
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.

@@ -1,5 +1,6 @@
 import Consent
 import Foundation
+import JobQueue
 import Tap
 
 /// How a recorder is set up; every key has a default that works on one machine with nothing else.
@@ -12,6 +13,8 @@ public struct RecorderConfiguration: Sendable {
     public var stageExecutable: String
     /// Stages that run at the same time.
     public var workers = 2
+    /// Leases, limits and retries of jobs; slots and capacity follow from `workers` and the machine.
+    public var jobs = SupervisorOptions()
     public var tap = TapOptions()
     public var retention = RetentionPolicy()
     /// A second place for the ledger of erasures, on another disk: a restore without the newest one would bring back what was erased.

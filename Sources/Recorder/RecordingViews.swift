@@ -29,8 +29,8 @@ extension Recorder {
 
     private func view(_ record: RecordingRecord, _ principal: Principal) async throws -> RecordingView {
         let now = clock.now
-        let (streams, jobs, hold) = try await catalog.read { db in
-            (try db.streams(of: record.id), try Self.currentJobs(record.id, db), try db.restriction(of: record.id, now: now))
+        let (streams, jobs, hold) = try await catalog.read { [jobs] db in
+            (try db.streams(of: record.id), try jobs.currentJobs(owner: record.id, in: db), try db.restriction(of: record.id, now: now))
         }
         guard let id = RecordingID(rawValue: record.id), let meeting = MeetingID(rawValue: record.meeting), let state = RecordingView.State(rawValue: record.state) else {
             throw Self.notFound
@@ -49,11 +49,6 @@ extension Recorder {
             releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
             streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot, streams) },
             progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems, restriction: hold.map { Self.view($0, principal) })
-    }
-
-    static func currentJobs(_ recording: String, _ db: Database) throws -> [Job] {
-        let group = try String.fetchOne(db, sql: "SELECT job_group FROM job WHERE job_group LIKE ? || '#%' ORDER BY created_at DESC, rowid DESC LIMIT 1", arguments: [recording])
-        return try group.map { try JobStore.jobs(group: $0, db) } ?? []
     }
 
     static func list(_ json: String) -> [String] { decoded(json) ?? [] }
@@ -82,8 +77,8 @@ extension Recorder {
         let track = job.name.split(separator: "/").dropFirst().first.map(String.init)
         let place = track.flatMap { track in streams.first { $0.track == track } }
         let name = place.map { "track \($0.position + 1) (\($0.kind))" } ?? job.name
-        return StageProgressView(stage: name, state: job.state.rawValue, progress: job.progress, attempts: job.errors + job.crashes + (job.leaseToken > 0 ? 1 : 0),
-                                 error: job.lastError)
+        return StageProgressView(stage: name, state: job.state.rawValue, progress: job.progress, attempts: job.standing.errors + job.standing.crashes + (job.standing.token > 0 ? 1 : 0),
+                                 error: job.standing.reason)
     }
 
     public func timeline(of recording: RecordingID, as principal: Principal) async throws -> TimelineView {

@@ -129,7 +129,7 @@ extension Recorder {
         }
         // Who withdrew while it ran is taken out first; that enqueues a run already.
         try await eraseWithdrawn(id)
-        if try await catalog.read({ try Self.currentJobs(id.rawValue, $0).isEmpty }) { try await enqueuePipeline(id) }
+        if try await catalog.read({ [jobs] in try jobs.currentJobs(owner: id.rawValue, in: $0).isEmpty }) { try await enqueuePipeline(id) }
     }
 
     func keep(_ statistics: [StreamID: StreamStatistics], _ id: RecordingID) async throws {
@@ -164,14 +164,13 @@ extension Recorder {
         }
         let plan = Plan(pipeline, tracks: tracks)
         let jobs = try plan.jobs.map { job in
-            NewJob(id: .random(), kind: StageWorker.jobKind, name: job.name,
+            NewJob(id: .random(), kind: StageWorker.kind(of: job.kind), name: job.name,
                    payload: String(decoding: try JSONEncoder().encode(StagePayload(recording: id, purpose: pipeline.purpose, job: job)), as: UTF8.self),
-                   priority: job.kind == .compose ? 0 : 10, dependencies: job.dependencies)
+                   lane: StageWorker.lane(of: job.kind), priority: job.kind == .compose ? 0 : 10, dependencies: job.dependencies)
         }
         let now = clock.now
-        try await catalog.write { db in
-            let run = try Int.fetchOne(db, sql: "SELECT COUNT(DISTINCT job_group) FROM job WHERE job_group LIKE ? || '#%'", arguments: [id.rawValue]) ?? 0
-            try JobStore.enqueue(jobs, group: "\(id)#\(run + 1)", now: now, db)
+        try await catalog.write { [queue = self.jobs] db in
+            try queue.enqueue(jobs, owner: id.rawValue, now: now, in: db)
             if jobs.isEmpty {
                 let problems = String(decoding: try JSONEncoder().encode(["nothing was recorded: no packet passed a gate"]), as: UTF8.self)
                 try db.execute(sql: "UPDATE recording SET state = 'ready', problems = ? WHERE id = ?", arguments: [problems, id.rawValue])

@@ -33,11 +33,9 @@ extension Recorder {
     /// Has everything that mixes people made again; tracks stay as they are.
     func makeAgain(_ recording: RecordingID) async throws {
         let now = clock.now
-        let again = try await catalog.write { db in
+        let again = try await catalog.write { [jobs] db in
             guard try db.move(recording.rawValue, from: ["ready", "failed", "processing"], to: "processing") else { return false }
-            for group in try String.fetchAll(db, sql: "SELECT DISTINCT job_group FROM job WHERE job_group LIKE ? || '#%'", arguments: [recording.rawValue]) {
-                try JobStore.cancel(group: group, now: now, db)
-            }
+            try jobs.cancel(owner: recording.rawValue, now: now, in: db)
             return true
         }
         if again { try await enqueuePipeline(recording) }

@@ -20,9 +20,10 @@ extension Recorder {
     func replayErasures(takenAt: WallTime, withLedger: Bool) async throws -> Replayed {
         let now = clock.now
         var replayed = Replayed()
-        try await catalog.write { db in
+        try await catalog.write { [jobs] db in
             try db.execute(sql: "UPDATE recording SET state = 'processing', stopped_at = COALESCE(stopped_at, MAX(started_at, ?)) WHERE state IN ('recording','paused')", arguments: [takenAt.nanoseconds])
-            _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db)
+            // The workers of then are not here.
+            for worker in try jobs.workers(in: db) { try jobs.disown(worker.id, now: now, in: db) }
             try AuditLog.append(actor: "restore", action: withLedger ? "backup.restored" : "backup.restored-without-ledger", object: "\(takenAt.nanoseconds)", now: now, db)
         }
         let records = try await catalog.read { try RecordingRecord.fetchAll($0, sql: "SELECT * FROM recording WHERE state <> 'erased'") }
@@ -38,9 +39,9 @@ extension Recorder {
                 let (tracks, renditions) = try await replayObjects(id)
                 replayed.tracks += tracks
                 replayed.renditions += renditions
-                // What was not stopped then is recovered and enqueued by the next start.
-                guard try await !catalog.read({ try Self.currentJobs(record.id, $0).isEmpty }) else { continue }
-                if tracks + renditions > 0 { try await makeAgain(id) }
+                // What was not stopped then is recovered and enqueued by the next start; of what is long finished the jobs are forgotten.
+                let hasJobs = try await !catalog.read { [jobs] in try jobs.currentJobs(owner: record.id, in: $0).isEmpty }
+                if tracks + renditions > 0, hasJobs || record.state != "processing" { try await makeAgain(id) }
             }
         }
         try await catalog.checkpoint()

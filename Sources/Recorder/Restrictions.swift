@@ -38,7 +38,7 @@ extension Recorder {
                 guard isKnown else { throw RecorderError(.invalid, "that participant is not in the meeting", pointer: "/participant") }
             }
             try db.place(placed)
-            try JobStore.interrupt(prefix: record.id, db)
+            try self.jobs.interrupt(owner: record.id, now: now, in: db)
             try AuditLog.append(actor: principal.subject, action: "recording.restricted", object: record.id, detail: request.reason.rawValue, now: now, db)
             // Within the write: housekeeping cannot open them again from an older state.
             self.live.withLock { $0[recording] }?.closeAllGates(at: now)
@@ -86,8 +86,8 @@ extension Recorder {
                 } else if live.withLock({ $0[id] }) == nil {
                     try await eraseWithdrawn(id)
                 }
-                try await catalog.write { [now = clock.now] db in
-                    try JobStore.hasten(prefix: record.id, now: now, db)
+                try await catalog.write { [now = clock.now, jobs] db in
+                    try jobs.hasten(owner: record.id, now: now, in: db)
                     try db.execute(sql: "UPDATE restriction SET settled_at = ? WHERE id = ? AND settled_at IS NULL", arguments: [now.nanoseconds, ended.id])
                     try AuditLog.append(actor: "retention", action: "restriction.ended", object: record.id, now: now, db)
                 }

@@ -43,8 +43,8 @@ struct StagePreparation: Sendable {
     }
 }
 
-extension StageWorker {
-    func prepare(_ payload: StagePayload, _ job: Job, _ lease: Lease) async throws -> StagePreparation {
+extension StageWork {
+    func prepare(_ payload: StagePayload, _ lease: Lease) async throws -> StagePreparation {
         let recording = payload.recording
         let (streams, state, names) = try await recorder.catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
@@ -157,32 +157,38 @@ extension StageWorker {
         }
     }
 
-    /// Puts finished outputs in their place and enters them, in one transaction that asks consent and expiry again.
-    func publish(_ result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ lease: Lease) async throws {
+    /// Puts finished outputs in their place and enters them, in one transaction that asks lease, consent and expiry again. Not cancellable.
+    ///
+    /// The fence comes before the files: who has lost the lease replaces nothing of a successor's. Killed between the two, the files are there
+    /// and the job runs again over them. Throws ``LeaseLost``.
+    func publish(_ result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ job: Job) async throws {
         guard result.outputs.count == preparation.outputs.count else {
             throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the stage reported \(result.outputs.count) outputs of \(preparation.outputs.count)"))
         }
-        let outputs = preparation.outputs
-        try await BlockingWork.run {
-            for output in outputs {
-                let folder = output.final.deletingLastPathComponent()
-                try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-                guard rename(output.temporary.path, output.final.path) == 0 else { throw RecorderError(.storage, "rename failed: \(String(cString: strerror(errno)))") }
-                try DescriptorIO.syncDirectory(folder.path)
-            }
-        }
         let now = recorder.clock.now
-        let (isKept, superseded) = try await recorder.catalog.write { db in
-            guard try JobStore.complete(lease, now: now, db) else { throw LeaseLost() }
+        let (isKept, superseded) = try await recorder.catalog.write { [jobs = recorder.jobs] db in
+            guard try jobs.complete(job.lease, now: now, in: db) else { throw LeaseLost() }
+            for output in preparation.outputs { try Self.place(output) }
             let superseded = try payload.job.track == nil ? Self.supersede(preparation, payload, db) : []
             let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, now, db)
             if !isKept { try Self.restore(superseded, db) }
-            try Self.settle("\(payload.recording)#\(Self.run(of: lease, db))", db)
+            try Self.settle(jobs.jobs(owner: job.owner, run: job.run, in: db), db)
             return (isKept, isKept ? superseded : [])
         }
         if !isKept { await discard(preparation) }
         // The new version is there and verified: the one before it goes, key first. What is interrupted here is done at the next start.
-        try await recorder.shred(superseded, of: payload.recording)
+        do {
+            try await recorder.shred(superseded, of: payload.recording)
+        } catch {
+            recorder.logger.error("a superseded rendition is still there", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
+        }
+    }
+
+    private static func place(_ output: StagePreparation.Output) throws {
+        let folder = output.final.deletingLastPathComponent()
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        guard rename(output.temporary.path, output.final.path) == 0 else { throw RecorderError(.storage, "rename failed: \(String(cString: strerror(errno)))") }
+        try DescriptorIO.syncDirectory(folder.path)
     }
 
     /// The versions that those about to be entered take the place of.
@@ -195,11 +201,6 @@ extension StageWorker {
 
     private static func restore(_ renditions: [String], _ db: Database) throws {
         for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'ready' WHERE id = ?", arguments: [id]) }
-    }
-
-    private static func run(of lease: Lease, _ db: Database) throws -> String {
-        let group = try String.fetchOne(db, sql: "SELECT job_group FROM job WHERE id = ?", arguments: [lease.job.rawValue]) ?? "#"
-        return String(group.split(separator: "#", omittingEmptySubsequences: false)[1])
     }
 
     private static func enter(track result: StageResult, _ payload: StagePayload, _ db: Database) throws -> Bool {

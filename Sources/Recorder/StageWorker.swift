@@ -20,177 +20,140 @@ struct StagePayload: Codable, Sendable {
     var job: PlannedJob
 }
 
-/// How much of a stage is done, told by one thread and read by another.
-final class StageShare: Sendable {
-    private let share = Mutex(0.0)
-    var value: Double {
-        get { share.withLock { $0 } }
-        set { share.withLock { $0 = newValue } }
+/// Runs the queue's stages, each in a child process.
+public final class StageWorker: Service {
+    private let supervisor: JobSupervisor<StageWork>
+
+    public init(recorder: Recorder) {
+        let configuration = recorder.configuration
+        var options = configuration.jobs
+        options.slots = [.light: max(2, configuration.workers), .heavy: configuration.workers]
+        let data = configuration.data.path
+        options.capacity = { Node.capacity(folder: data) }
+        supervisor = JobSupervisor(StageWork(recorder: recorder), store: recorder.jobs, options: options) { recorder.clock.now }
+    }
+
+    /// Until the graceful shutdown, at which it claims nothing more, lets stages come to a boundary and gives the rest back; or until the task is
+    /// cancelled, at which it gives everything back at once.
+    public func run() async throws {
+        await withGracefulShutdownHandler { await supervisor.run() } onGracefulShutdown: { self.supervisor.drain() }
+    }
+
+    /// Runs until nothing is left to do: for `render`, which has no server around it.
+    public func runUntilEmpty() async { await supervisor.run(untilEmpty: true) }
+
+    static func kind(of stage: StageKind) -> JobKind { JobKind(rawValue: stage.rawValue) }
+
+    /// Encodes of pictures take as long as the meeting; everything else finishes soon, and the sound is waited for first.
+    static func lane(of stage: StageKind) -> Lane { stage == .compose ? .heavy : .light }
+}
+
+/// What this machine has for stages.
+enum Node {
+    static func capacity(folder: String) -> Demand {
+        let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        let memory = Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))
+        var disk = statvfs()
+        let free = statvfs(folder, &disk) == 0 ? Int64(disk.f_bavail) * Int64(disk.f_frsize) : 0
+        // A quarter of the memory is for capture, the server and the system's cache.
+        return Demand(cpuShares: cores * 1_000, memoryBytes: memory / 4 * 3, diskBytes: free)
     }
 }
 
-/// Runs the queue's stages, each in a child process.
-public final class StageWorker: Service {
-    static let jobKind = "stage"
-    /// How soon a new job is seen when nothing else happens.
-    private static let idle = Duration.milliseconds(100)
+/// One stage's job: prepared, run in its child, published.
+final class StageWork: JobWork {
+    typealias Store = SQLiteJobStore
 
     let recorder: Recorder
     private let runner: StageRunner
-    private let policy = RetryPolicy()
+    /// With the one kind that there was before stages had their own.
+    let kinds = Set(StageKind.allCases.map(StageWorker.kind)).union(["stage"])
 
-    public init(recorder: Recorder) {
+    init(recorder: Recorder) {
         self.recorder = recorder
         runner = StageRunner(executable: recorder.configuration.stageExecutable)
     }
 
-    public func run() async throws {
-        await cancelWhenGracefulShutdown {
-            await withDiscardingTaskGroup { group in
-                for _ in 0..<self.recorder.configuration.workers { group.addTask { await self.work(untilEmpty: false) } }
-            }
-        }
-    }
-
-    /// Runs until nothing is left to do: for `render`, which has no server around it.
-    public func runUntilEmpty() async {
-        await withDiscardingTaskGroup { group in
-            for _ in 0..<self.recorder.configuration.workers { group.addTask { await self.work(untilEmpty: true) } }
-        }
-    }
-
-    private func work(untilEmpty: Bool) async {
-        while !Task.isCancelled {
-            do {
-                let now = recorder.clock.now
-                if let (job, lease) = try await recorder.catalog.write({ try JobStore.claim(kinds: [Self.jobKind], now: now, $0) }) {
-                    await run(job, lease)
-                    continue
-                }
-                if untilEmpty {
-                    let counts = try await recorder.catalog.read { try JobStore.counts($0) }
-                    if counts["available", default: 0] + counts["running", default: 0] == 0 { return }
-                }
-            } catch {
-                recorder.logger.error("the queue cannot be read", metadata: ["error": "\(error)"])
-            }
-            // A cancelled sleep ends the loop.
-            try? await Task.sleep(for: Self.idle)
-        }
-    }
-
-    private func run(_ job: Job, _ lease: Lease) async {
-        let progress = StageShare()
-        let logger = recorder.logger
-        do {
-            guard let payload: StagePayload = Recorder.decoded(job.payload) else { throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the job's payload is of another version")) }
-            if let hold = try await recorder.hold(on: payload.recording) {
-                // What is restricted is not worked on; when it ends the job is freed.
-                _ = try await recorder.catalog.write { try JobStore.postpone(lease, until: WallTime(nanoseconds: hold.until), $0) }
-                return
-            }
-            let preparation = try await prepare(payload, job, lease)
-            defer { preparation.closeDescriptors() }
-            do {
-                let result = try await withLease(lease, progress) { [runner] in
-                    try await runner.run(preparation.order, descriptors: preparation.descriptors) { progress.value = $0 }
-                }
-                try await publish(result, preparation, payload, lease)
-            } catch {
-                await discard(preparation)
-                throw error
-            }
-        } catch StageRunError.failed(let failure) where failure.code == .nothingToDo || failure.code == .unsupportedCodec {
-            await finishEmpty(job, lease, failure)
-        } catch is LeaseLost {
-            logger.warning("a stage's lease was lost, its result is discarded", metadata: ["job": "\(lease.job)"])
-        } catch is CancellationError {
-            await giveBack(lease)
-        } catch StageRunError.cancelled {
-            await giveBack(lease)
-        } catch {
-            await fail(job, lease, error)
-        }
-    }
-
     struct LeaseLost: Error {}
 
-    /// Runs a body while the lease is renewed; where it is lost the body is cancelled.
-    private func withLease<Value: Sendable>(_ lease: Lease, _ progress: StageShare, _ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
-        try await withThrowingTaskGroup(of: Value?.self) { group in
-            group.addTask { try await body() }
-            while true {
-                group.addTask {
-                    try await Task.sleep(for: .milliseconds(250))
-                    return nil
-                }
-                guard let next = try await group.next() else { throw CancellationError() }
-                if let value = next {
-                    group.cancelAll()
-                    return value
-                }
-                let (now, told) = (recorder.clock.now, progress.value)
-                let holds = try await recorder.catalog.write { try JobStore.heartbeat(lease, progress: told, now: now, $0) }
-                guard holds else {
-                    group.cancelAll()
-                    throw LeaseLost()
-                }
-            }
+    func perform(_ job: Job, _ run: JobRun) async throws -> JobEnding {
+        guard let payload: StagePayload = Recorder.decoded(job.payload) else { return .failed(.permanent, reason: "the job's payload is of another version") }
+        // What is restricted is not worked on; when it ends the job is freed.
+        if let hold = try await recorder.hold(on: payload.recording) { return .released(until: WallTime(nanoseconds: hold.until)) }
+        do {
+            try await make(payload, job, run)
+            return .written
+        } catch StageRunError.failed(let failure) where failure.code == .nothingToDo || failure.code == .unsupportedCodec {
+            return try await finishEmpty(job, payload, failure) ? .written : .lost
+        } catch is LeaseLost {
+            return .lost
+        } catch is CancellationError {
+            return .released(until: nil)
+        } catch StageRunError.cancelled {
+            return .released(until: nil)
+        } catch {
+            let (failure, reason) = Self.judge(error)
+            return .failed(failure, reason: reason)
         }
     }
 
-    private func giveBack(_ lease: Lease) async {
-        let (catalog, now) = (recorder.catalog, recorder.clock.now)
-        // The task is cancelled already: the last write runs in one that is not. If it fails, the lease runs out by itself.
-        await Task.detached { _ = try? await catalog.write { try JobStore.release(lease, now: now, $0) } }.value
+    private func make(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws {
+        let preparation = try await prepare(payload, job.lease)
+        defer { preparation.closeDescriptors() }
+        do {
+            defer { run.setProcess(nil) }
+            let result = try await runner.run(preparation.order, descriptors: preparation.descriptors, started: { run.setProcess($0) }, progress: { run.progress($0) })
+            // Once begun it is not broken off: a task that is cancelled in between could undo half of it only.
+            try await Task.detached { [self] in try await publish(result, preparation, payload, job) }.value
+        } catch {
+            // The task may be cancelled already, and in such a one nothing can be written.
+            await Task.detached { [self] in await discard(preparation) }.value
+            throw error
+        }
     }
 
-    private func fail(_ job: Job, _ lease: Lease, _ error: any Error) async {
-        let (kind, reason): (JobStore.Failure, String) = switch error {
+    private static func judge(_ error: any Error) -> (JobFailure, String) {
+        switch error {
         case StageRunError.died(let why): (.crash, "the stage's process died: \(why)")
         case StageRunError.failed(let failure): (failure.code == .protocolViolation || failure.code == .limitExceeded ? .permanent : .error, failure.what)
         case StageRunError.notStarted(let why): (.error, "the stage could not be started: \(why)")
         default: (.error, "\(error)")
         }
-        recorder.logger.warning("a stage failed", metadata: ["job": "\(lease.job)", "stage": "\(job.name.split(separator: "/")[0])", "reason": "\(reason)"])
-        let (policy, now, jitter) = (policy, recorder.clock.now, Double.random(in: 0..<1))
-        do {
-            try await recorder.catalog.write { db in
-                _ = try JobStore.fail(lease, kind, reason: reason, policy: policy, jitter: jitter, now: now, db)
-                try Self.settle(job.group, db)
+    }
+
+    /// A stage that found nothing is done, and what depends on it goes on without. False where the lease is lost.
+    private func finishEmpty(_ job: Job, _ payload: StagePayload, _ failure: StageFailure) async throws -> Bool {
+        let now = recorder.clock.now
+        return try await recorder.catalog.write { [jobs = recorder.jobs] db in
+            guard try jobs.complete(job.lease, now: now, in: db) else { return false }
+            if let track = payload.job.track {
+                try db.execute(sql: "UPDATE stream SET verdict = ?, problem = ? WHERE track = ? AND verdict IS NOT 'erased'",
+                               arguments: [failure.code == .unsupportedCodec ? "unsupported" : "empty", failure.what, track.rawValue])
             }
-        } catch {
-            recorder.logger.error("a stage's failure could not be noted", metadata: ["error": "\(error)"])
+            try Self.settle(jobs.jobs(owner: job.owner, run: job.run, in: db), db)
+            return true
         }
     }
 
-    /// A stage that found nothing is done, and what depends on it goes on without.
-    private func finishEmpty(_ job: Job, _ lease: Lease, _ failure: StageFailure) async {
-        let now = recorder.clock.now
-        let payload: StagePayload? = Recorder.decoded(job.payload)
-        do {
-            try await recorder.catalog.write { db in
-                guard try JobStore.complete(lease, now: now, db) else { return }
-                if let track = payload?.job.track {
-                    try db.execute(sql: "UPDATE stream SET verdict = ?, problem = ? WHERE track = ? AND verdict IS NOT 'erased'",
-                                   arguments: [failure.code == .unsupportedCodec ? "unsupported" : "empty", failure.what, track.rawValue])
-                }
-                try Self.settle(job.group, db)
-            }
-        } catch {
-            recorder.logger.error("a stage's end could not be noted", metadata: ["error": "\(error)"])
-        }
-    }
+    func settle(_ job: Job, in db: Database) throws { try Self.settle(recorder.jobs.jobs(owner: job.owner, run: job.run, in: db), db) }
 
     /// When the last job of a run is over the recording is ready, or failed with the reasons.
-    static func settle(_ group: String, _ db: Database) throws {
-        let jobs = try JobStore.jobs(group: group, db)
-        let dead = jobs.filter { $0.state == .dead }
+    static func settle(_ jobs: [Job], _ db: Database) throws {
+        let broken = jobs.filter { $0.state.isDead || $0.state == .cancelled }
         // What waits for a dead job never runs.
-        guard jobs.allSatisfy({ $0.state.isFinal || ($0.state == .waiting && !dead.isEmpty) }) else { return }
-        let problems = dead.map { "\($0.name.split(separator: "/")[0]): \($0.lastError ?? "failed")" }
+        guard let owner = jobs.first?.owner, jobs.allSatisfy({ $0.state.isFinal || ($0.state == .blocked && !broken.isEmpty) }) else { return }
+        let problems = broken.map { "\($0.name.split(separator: "/")[0]): \($0.state == .cancelled ? "cancelled" : $0.standing.reason ?? "failed")" }
         let json = String(decoding: try JSONEncoder().encode(problems), as: UTF8.self)
-        try db.execute(sql: "UPDATE recording SET state = ?, problems = ? WHERE id = ? AND state = 'processing'",
-                       arguments: [dead.isEmpty ? "ready" : "failed", json, String(group.split(separator: "#")[0])])
+        try db.execute(sql: "UPDATE recording SET state = ?, problems = ? WHERE id = ? AND state = 'processing'", arguments: [broken.isEmpty ? "ready" : "failed", json, owner])
+    }
+
+    func note(_ event: JobNote) {
+        let logger = recorder.logger
+        switch event {
+        case .failed(let job, _, let reason): logger.warning("a stage failed", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
+        case .leaseLost(let job): logger.warning("a stage's lease was lost, its result is discarded", metadata: ["job": "\(job.id)"])
+        case .rescued(let job, let reason): logger.warning("a stage is taken from its worker", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
+        case .storeFailed(let error): logger.error("the queue cannot be read or written", metadata: ["error": "\(error)"])
+        }
     }
 }

@@ -17,8 +17,8 @@ public struct StageRunner: Sendable {
 
     /// Carries out `order` with the descriptors it counts on, which stay the caller's.
     ///
-    /// `progress` is called on a thread of the runner with shares 0...1. Throws ``StageRunError``.
-    public func run(_ order: StageOrder, descriptors: [Int32], progress: @escaping @Sendable (Double) -> Void) async throws -> StageResult {
+    /// `started` gets the child's process id; `progress` is called on a thread of the runner with shares 0...1. Throws ``StageRunError``.
+    public func run(_ order: StageOrder, descriptors: [Int32], started: @escaping @Sendable (pid_t) -> Void = { _ in }, progress: @escaping @Sendable (Double) -> Void) async throws -> StageResult {
         var pair: [Int32] = [-1, -1]
         guard clinux_socket_pair(&pair) == 0 else { throw StageRunError.notStarted("socketpair: errno \(errno)") }
         let channel = StageChannel(socket: pair[0])
@@ -31,8 +31,9 @@ public struct StageRunner: Sendable {
                 workingDirectory: "/",
                 input: .fileDescriptor(FileDescriptor(rawValue: pair[1]), closeAfterSpawningProcess: true),
                 output: .discarded, error: .string(limit: Self.errorBytesMax)
-            ) { _ in
-                await withTaskCancellationHandler {
+            ) { execution in
+                started(execution.processIdentifier.value)
+                return await withTaskCancellationHandler {
                     await Self.converse(channel, order, descriptors, progress)
                 } onCancel: {
                     shutdown(channel.socket, Int32(SHUT_RDWR))  // the child sees the end and exits; the conversation ends

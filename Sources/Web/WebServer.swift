@@ -26,6 +26,7 @@ public enum WebServer {
         router.add(middleware: AuthenticationMiddleware(recorder: recorder, sessions: sessions))
         APIRoutes(recorder: recorder).add(to: router)
         SubjectRoutes(recorder: recorder).add(to: router)
+        JobRoutes(recorder: recorder).add(to: router)
         SessionRoutes(recorder: recorder, sessions: sessions, trustsProxy: options.trustsProxy).add(to: router)
         Pages.add(to: router)
         router.get("/metrics") { _, context in

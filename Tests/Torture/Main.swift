@@ -1,18 +1,21 @@
 import Depacketize
 import Foundation
 import Glibc
+import JobQueue
 import TestSupport
 
 /// Drives the depacketizer through emulated networks by the hundred million packets: the tests' own rules and the tests' own senders.
 ///
 /// `mitschnitt-torture [--seeds A..<B] [--packets N]`: 0..<100 and 1,000,000 without. Fails with status 1 where a rule does not hold.
+/// `mitschnitt-torture --jobs N` drives the job store through a random history of N steps (100,000 without) against its model instead.
 /// `mitschnitt-torture --corpus FOLDER` writes the fuzzers' first inputs instead.
 @main
 struct Torture {
-    static func main() throws {
+    static func main() async throws {
         let arguments = CommandLine.arguments
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
         if let folder = value("--corpus") { return try Seeds().write(to: URL(filePath: folder)) }
+        if arguments.contains("--jobs") { return try await jobs(value("--jobs").flatMap { Int($0) } ?? 100_000, seed: value("--seeds").flatMap { UInt64($0) } ?? 1) }
         let packets = value("--packets").flatMap { Int($0) } ?? 1_000_000
         let bounds = (value("--seeds") ?? "0..<100").split(separator: "..<").compactMap { UInt64($0) }
         guard bounds.count == 2, bounds[0] <= bounds[1], packets > 0 else {
@@ -43,6 +46,15 @@ struct Torture {
         let took = seconds() - begin
         print("\(sent) packets in \(Int(took)) s (\(Int(Double(sent) / took)) packets/s, each read twice), at most \(peakMiB()) MiB; \(failures == 0 ? "every rule held" : "rules broke in \(failures) runs")")
         exit(failures == 0 ? 0 : 1)
+    }
+
+    private static func jobs(_ steps: Int, seed: UInt64) async throws {
+        let (folder, start) = (try TemporaryFolder(), seconds())
+        var history = JobHistory(seed: seed, steps: steps)
+        let broken = try await history.run(on: StoreKind.sqliteInMemory.make(folder))
+        for rule in broken { print("  BROKEN: \(rule)") }
+        print("\(steps) steps of jobs, seed \(seed), in \(Int(seconds() - start)) s; \(broken.isEmpty ? "the store and its model agree" : "they disagree")")
+        exit(broken.isEmpty ? 0 : 1)
     }
 
     private static func seconds() -> Double {

@@ -1,0 +1,148 @@
+import Media
+
+/// Where a job stands.
+public enum JobState: String, Sendable, CaseIterable {
+    /// Waits for jobs it depends on.
+    case blocked
+    case available
+    case running
+    case done
+    /// The dead letter: not tried again by itself; the reason says why in words.
+    case failed
+    /// It took its process down too often: not tried again by itself.
+    case quarantined
+    case cancelled
+
+    /// Nothing happens to it any more by itself.
+    public var isFinal: Bool { self == .done || isDead || self == .cancelled }
+    /// Ended without its result, and `retry` brings it back.
+    public var isDead: Bool { self == .failed || self == .quarantined }
+}
+
+/// Why an attempt came to nothing.
+public enum JobFailure: Hashable, Sendable, CaseIterable {
+    /// The job said what is wrong.
+    case error
+    /// Its process died, hung or was stopped at a limit.
+    case crash
+    /// Trying again cannot help.
+    case permanent
+}
+
+/// The state machine of a job: no clock, no I/O, every store applies it.
+///
+/// | from | event | guard | to | counted |
+/// |---|---|---|---|---|
+/// | blocked | dependencyDone | others pending | blocked | |
+/// | blocked | dependencyDone | the last one | available | |
+/// | available | claim | its time has come | running, a new lease token | |
+/// | running | complete | lease | done | |
+/// | running | checkpoint | lease | running | crashes = 0: it came past where it crashed |
+/// | running | fail(error) | lease, fewer than `errorsMax` | available, after a backoff | errors + 1 |
+/// | running | fail(error) | lease, the last | failed | errors + 1 |
+/// | running | fail(permanent) | lease | failed | errors + 1 |
+/// | running | fail(crash) | lease, fewer than `crashesMax` | available, after a backoff | crashes + 1 |
+/// | running | fail(crash) | lease, the last | quarantined | crashes + 1 |
+/// | running | workerLost | | as fail(crash); from then on it runs alone | crashes + 1 |
+/// | running | release | lease | available | releases + 1, free |
+/// | running | interrupt | | available | releases + 1, free |
+/// | blocked, available, running, failed, quarantined | cancel | | cancelled | |
+/// | failed, quarantined | retry | | available | errors = crashes = 0 |
+///
+/// Everything else is refused and changes nothing. *Lease*: the event names the token of the running attempt. A worker whose event is
+/// refused has lost its job and discards what it made.
+///
+/// A worker's death is laid to every job that it ran, for one of them may have caused it; they run alone afterwards, so that the guilty
+/// one takes nobody with it again.
+public struct JobStanding: Hashable, Sendable {
+    public var state: JobState
+    public var pendingDependencies: Int
+    /// Counts the attempts.
+    public var token: Int64
+    public var errors: Int
+    public var crashes: Int
+    public var releases: Int
+    /// Runs with nothing beside it: a worker died while it ran.
+    public var runsAlone: Bool
+    /// Why it last failed, in words.
+    public var reason: String?
+
+    /// Longest reason kept, in characters.
+    public static let reasonMax = 1_000
+
+    public init(state: JobState, pendingDependencies: Int = 0, token: Int64 = 0, errors: Int = 0, crashes: Int = 0, releases: Int = 0, runsAlone: Bool = false, reason: String? = nil) {
+        self.state = state
+        self.pendingDependencies = pendingDependencies
+        self.token = token
+        self.errors = errors
+        self.crashes = crashes
+        self.releases = releases
+        self.runsAlone = runsAlone
+        self.reason = reason
+    }
+
+    /// A new job that waits for `dependencies` others.
+    public init(dependencies: Int) { self.init(state: dependencies == 0 ? .available : .blocked, pendingDependencies: dependencies) }
+
+    public enum Event: Hashable, Sendable {
+        case dependencyDone, claim
+        case complete(token: Int64), checkpoint(token: Int64), release(token: Int64)
+        /// `jitter` is a random number in 0..<1.
+        case fail(token: Int64, JobFailure, reason: String, jitter: Double)
+        /// The worker that ran it is gone, or was not heard of for a whole lease.
+        case workerLost(reason: String, jitter: Double)
+        case interrupt, cancel, retry
+    }
+
+    public enum Answer: Hashable, Sendable {
+        /// Nothing changed.
+        case refused
+        /// `after`: how long from now it may be claimed again; nil where that is no question.
+        case applied(after: Nanoseconds? = nil)
+    }
+
+    public mutating func apply(_ event: Event, policy: RetryPolicy) -> Answer {
+        switch (state, event) {
+        case (.blocked, .dependencyDone):
+            pendingDependencies -= 1
+            if pendingDependencies == 0 { state = .available }
+            return .applied(after: .zero)
+        case (.available, .claim):
+            state = .running
+            token += 1
+            return .applied()
+        case (.running, .complete(token)):
+            (state, reason, runsAlone) = (.done, nil, false)
+            return .applied()
+        case (.running, .checkpoint(token)):
+            crashes = 0
+            return .applied()
+        case (.running, .fail(token, let failure, let why, let jitter)):
+            return fail(failure, why, policy, jitter)
+        case (.running, .workerLost(let why, let jitter)):
+            runsAlone = true
+            return fail(.crash, why, policy, jitter)
+        case (.running, .release(token)), (.running, .interrupt):
+            (state, releases) = (.available, releases + 1)
+            return .applied(after: .zero)
+        case (.blocked, .cancel), (.available, .cancel), (.running, .cancel), (.failed, .cancel), (.quarantined, .cancel):
+            state = .cancelled
+            return .applied()
+        case (.failed, .retry), (.quarantined, .retry):
+            (state, errors, crashes) = (.available, 0, 0)
+            return .applied(after: .zero)
+        default: return .refused
+        }
+    }
+
+    private mutating func fail(_ failure: JobFailure, _ why: String, _ policy: RetryPolicy, _ jitter: Double) -> Answer {
+        if failure == .crash { crashes += 1 } else { errors += 1 }
+        reason = String(why.prefix(Self.reasonMax))
+        switch failure {
+        case .permanent: state = .failed
+        case .error: state = errors >= policy.errorsMax ? .failed : .available
+        case .crash: state = crashes >= policy.crashesMax ? .quarantined : .available
+        }
+        return .applied(after: state == .available ? policy.delay(afterFailures: errors + crashes, jitter: jitter) : nil)
+    }
+}
