@@ -42,7 +42,10 @@ struct SupervisorTests: Sendable {
         NewJob(id: JobID(rawValue: name)!, kind: kind, name: name, payload: command, lane: lane, dependencies: after)
     }
     private func enqueue(_ jobs: NewJob..., owner: String = "g") async throws { try await store.write { [store, clock] db in _ = try store.enqueue(jobs, owner: owner, now: clock.now, in: db) } }
-    private func standing(_ name: String) async throws -> JobStanding { try #require(try await store.read { [store] in try store.job(JobID(rawValue: name)!, in: $0) }).standing }
+    private func standing(_ name: String) async throws -> JobStanding {
+        let job = try await store.read { [store] in try store.job(JobID(rawValue: name)!, in: $0) }
+        return try #require(job).standing
+    }
 
     /// Waits until the job is in a state; what it is then.
     private func wait(_ name: String, _ state: JobState) async throws -> JobStanding {
@@ -74,7 +77,8 @@ struct SupervisorTests: Sendable {
         await supervisor().run(untilEmpty: true)
         #expect(try String(contentsOfFile: log, encoding: .utf8) == "a\nb\nc\n")
         #expect(try await standing("x") == JobStanding(state: .available))
-        #expect(try await store.read { [store] in try store.workers(in: $0) } == [])
+        let left = try await store.read { [store] in try store.workers(in: $0) }
+        #expect(left == [])
     }
 
     @Test("poison is quarantined after three crashes: a segfault, a hang, a balloon; neighbours are not touched")
@@ -95,7 +99,8 @@ struct SupervisorTests: Sendable {
         try await enqueue(job("a", "echo $$ > \(pid); exec sleep 600"), job("b", "exec sleep 600"))
         try await during(supervisor { ($0.beat, $0.lease) = (.seconds(5), .seconds(30)) }) {
             let child = try await number(in: pid)
-            #expect(try await store.write { [store, clock] in try store.cancel(JobID(rawValue: "a")!, now: clock.now, in: $0).count } == 1)
+            let cancelled = try await store.write { [store, clock] in try store.cancel(JobID(rawValue: "a")!, now: clock.now, in: $0).count }
+            #expect(cancelled == 1)
             try await gone(child)
             #expect(try await standing("b").state == .running)
         }

@@ -39,7 +39,10 @@ struct WorkerProcessTests {
         try await store.write { [store] db in _ = try store.enqueue(new, owner: "g", now: WallTime(seconds: Date().timeIntervalSince1970), in: db) }
     }
 
-    private func standing(_ name: String) async throws -> JobStanding { try #require(try await store.read { [store] in try store.job(JobID(rawValue: name)!, in: $0) }).standing }
+    private func standing(_ name: String) async throws -> JobStanding {
+        let job = try await store.read { [store] in try store.job(JobID(rawValue: name)!, in: $0) }
+        return try #require(job).standing
+    }
 
     /// The process ids that runs of the job wrote, once there are so many.
     private func pids(_ count: Int) async throws -> [pid_t] {
@@ -113,7 +116,11 @@ struct WorkerProcessTests {
         }
         let last = try start()
         defer { end(last) }
-        for _ in 0..<1_000 where try await standing("good").state != .done || standing("killer").state != .quarantined { try await Task.sleep(for: .milliseconds(10)) }
+        for _ in 0..<1_000 {
+            let (killer, good) = (try await standing("killer").state, try await standing("good").state)
+            if killer == .quarantined && good == .done { break }
+            try await Task.sleep(for: .milliseconds(10))
+        }
         let killer = try await standing("killer")
         #expect((killer.state, killer.crashes, killer.reason) == (.quarantined, 3, "its worker died"))
         let good = try await standing("good")
@@ -130,6 +137,7 @@ struct WorkerProcessTests {
         for _ in 0..<2_000 where try await done() < 60 { try await Task.sleep(for: .milliseconds(10)) }
         let ran = try String(contentsOfFile: runs, encoding: .utf8).split(separator: "\n").map(String.init)
         #expect(ran.sorted() == jobs.map(\.name).sorted())
-        #expect(try await store.read { [store] in try store.list(states: [.done], limit: 100, in: $0) }.allSatisfy { $0.standing.token == 1 })
+        let all = try await store.read { [store] in try store.list(states: [.done], limit: 100, in: $0) }
+        #expect(all.allSatisfy { $0.standing.token == 1 })
     }
 }
