@@ -108,7 +108,7 @@ let package = Package(
         tests("JobQueue", ["Media", "mitschnitt-jobworker", grdb]), tests("Catalog", ["Media", "Consent", "SealedFile", grdb, crypto]),
         tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
         tests("Recorder", ["Media", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log]),
-        tests("Web", ["Recorder", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
+        tests("Web", ["Recorder", "JobQueue", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
         .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage"], swiftSettings: settings),
         .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages", "Renditions", "FFmpeg", "CLinux"], swiftSettings: settings),
     ]
