@@ -59,7 +59,7 @@ struct WorkerProcessTests {
         #expect(kill(child, 0) != 0, "process \(child) lives")
     }
 
-    private var longRun: String { "echo $$ >> \(runs); exec sleep 30" }
+    private var longRun: String { "echo $$ >> \(runs); exec sleep 600" }
 
     @Test("kill -9 of a worker in mid-job: another one has the job at once, long before its lease runs out")
     func killed() async throws {
