@@ -30,7 +30,7 @@ public final class Housekeeping: Service {
 }
 
 extension Recorder {
-    func tidy() async {
+    package func tidy() async {
         do {
             let now = clock.now
             try await settleRestrictions()

@@ -18,8 +18,8 @@ import Tap
 public final class Recorder: RecorderAPI {
     public let configuration: RecorderConfiguration
     public let clock: ServiceClock
-    let catalog: Catalog
-    let keys: KeyStore
+    package let catalog: Catalog
+    package let keys: KeyStore
     let root: DataKey
     let ledger: ErasureLedger
     /// Signs the audit log.
@@ -42,7 +42,7 @@ public final class Recorder: RecorderAPI {
         }
         self.configuration = configuration
         self.logger = logger
-        clock = ServiceClock(isMovable: configuration.hasMovableClock)
+        clock = configuration.clock ?? ServiceClock(isMovable: configuration.hasMovableClock)
         let data = configuration.data
         for folder in [data, configuration.temporary, data.appending(path: "recordings")] {
             do {
@@ -88,6 +88,9 @@ public final class Recorder: RecorderAPI {
         }
         return pipelines
     }
+
+    /// The capture of a recording that runs.
+    package func session(of recording: RecordingID) -> CaptureSession? { live.withLock { $0[recording] } }
 
     func pipeline(named name: String) throws(RecorderError) -> Pipeline {
         guard let pipeline = pipelines[name] else {

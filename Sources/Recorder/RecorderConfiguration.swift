@@ -1,5 +1,6 @@
 import Consent
 import Foundation
+import Renditions
 import Tap
 
 /// How a recorder is set up; every key has a default that works on one machine with nothing else.
@@ -18,6 +19,10 @@ public struct RecorderConfiguration: Sendable {
     public var ledgerCopy: URL?
     /// Whether the clock may be moved forward over the API: tests and the demo.
     public var hasMovableClock = false
+    /// The service's clock where it is not the machine's: tests, which keep it over a restart.
+    public var clock: ServiceClock?
+    /// Carries stages out instead of child processes: tests.
+    public var stageSubstitute: StageRunner.Substitute?
 
     public init(data: URL, pipelines: URL, stageExecutable: String) {
         self.data = data

@@ -8,14 +8,18 @@ import Synchronization
 public final class ServiceClock: Sendable {
     public let isMovable: Bool
     private let offset = Mutex(Nanoseconds.zero)
+    private let standing: WallTime?
 
-    public init(isMovable: Bool = false) { self.isMovable = isMovable }
+    public init(isMovable: Bool = false) { (self.isMovable, standing) = (isMovable, nil) }
+
+    /// A clock that stands at `time` until it is moved: for tests that mean a moment to the nanosecond.
+    public init(standingAt time: WallTime) { (isMovable, standing) = (true, time) }
 
     public var now: WallTime {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         let real = WallTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
-        return real + offset.withLock { $0 }
+        return (standing ?? real) + offset.withLock { $0 }
     }
 
     /// Moves the clock forward. Throws `.forbidden` for a clock that is not movable, `.invalid` for a step back or beyond 100 years.

@@ -41,7 +41,7 @@ public final class StageWorker: Service {
 
     public init(recorder: Recorder) {
         self.recorder = recorder
-        runner = StageRunner(executable: recorder.configuration.stageExecutable)
+        runner = StageRunner(executable: recorder.configuration.stageExecutable, substitute: recorder.configuration.stageSubstitute)
     }
 
     public func run() async throws {
@@ -57,6 +57,11 @@ public final class StageWorker: Service {
         await withDiscardingTaskGroup { group in
             for _ in 0..<self.recorder.configuration.workers { group.addTask { await self.work(untilEmpty: true) } }
         }
+    }
+
+    /// Runs what is due now, one after the other. What is postponed, or failed and waits to be tried again, stays.
+    package func runDue() async throws {
+        while let (job, lease) = try await recorder.catalog.write({ [now = recorder.clock.now] in try JobStore.claim(kinds: [Self.jobKind], now: now, $0) }) { await run(job, lease) }
     }
 
     private func work(untilEmpty: Bool) async {
