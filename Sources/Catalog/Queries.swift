@@ -101,6 +101,12 @@ extension Database {
         try String.fetchAll(self, sql: "SELECT DISTINCT participant FROM rendition_member WHERE rendition = ? ORDER BY participant", arguments: [rendition])
     }
 
+    /// Whose media of which modality is in a rendition.
+    public func membership(of rendition: String) throws -> [(participant: String, modality: String)] {
+        try Row.fetchAll(self, sql: "SELECT participant, modality FROM rendition_member WHERE rendition = ? ORDER BY participant, modality", arguments: [rendition])
+            .map { (participant: $0["participant"], modality: $0["modality"]) }
+    }
+
     public func insert(_ rendition: RenditionRecord, members: [(participant: String, modality: String)]) throws {
         try rendition.insert(self)
         for member in members {

@@ -57,7 +57,10 @@ extension Recorder {
             // Closing does not wait for the disk: what may not pass stops now, even if this transaction should fail.
             try self.push(next, recording, opening: false, db)
             // A backup must not bring back what was withdrawn either.
-            if request.decision != .given { try self.ledger.append([Self.withdrawal(of: participant, from: recording)], now: now) }
+            if request.decision != .given {
+                let asked = event.asksErasure ? [Self.erasure(of: participant, from: recording)] : []
+                try self.ledger.append([Self.withdrawal(of: participant, from: recording)] + asked, now: now)
+            }
         }
         // Opening does: only what is durably consented passes. The writer's queue keeps the states in order.
         try await catalog.write { [self] db in try self.push(db.consentState(of: recording), recording, opening: true, db) }
@@ -67,6 +70,9 @@ extension Recorder {
 
     /// What the ledger of erasures calls a person's no.
     static func withdrawal(of participant: ParticipantID, from recording: RecordingID) -> String { "withdrawal:\(recording):\(participant)" }
+
+    /// What it calls their wish that what was recorded of them be destroyed. While the recording runs, or is restricted, no key is yet.
+    static func erasure(of participant: ParticipantID, from recording: RecordingID) -> String { "erasure:\(recording):\(participant)" }
 
     private static func refusal(_ error: ConsentError) -> RecorderError {
         switch error {

@@ -51,17 +51,20 @@ extension Recorder {
         let now = clock.now
         return try await catalog.write { [ledger] db in
             var state = try db.consentState(of: id)
-            let gone = state.decisions.filter { !$0.value.modalities.isEmpty && ledger.contains(Self.withdrawal(of: $0.key, from: id)) }.keys.sorted()
-            for participant in gone {
-                // What was to be erased, the ledger names itself.
+            let gone = state.decisions.filter { !$0.value.modalities.isEmpty && ledger.contains(Self.withdrawal(of: $0.key, from: id)) }.keys
+            // Who asked for erasure since: where it had to wait, no track of theirs is in the ledger yet.
+            let haveAsked = Set(try db.consentEvents(of: id).filter(\.asksErasure).map(\.participant))
+            let people = try db.participants(of: record.meeting).compactMap { ParticipantID(rawValue: $0.participant.id) }
+            let asked = Set(people.filter { !haveAsked.contains($0) && ledger.contains(Self.erasure(of: $0, from: id)) })
+            for participant in asked.union(gone).sorted() {
                 let event = ConsentEvent(
                     sequence: state.count + 1, recording: id, participant: participant, kind: .withdrawn, occurredAt: now, receivedAt: now, modalities: [], purposes: [], noticeHash: "",
                     noticeVersion: "", language: Language.de.rawValue, method: .onBehalf, isOwnAct: false, isGuardian: false, retentionClass: RetentionPolicy.retentionClass,
-                    expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: false, previousHash: state.lastHash)
+                    expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: asked.contains(participant), previousHash: state.lastHash)
                 state = try db.append(event, to: state)
                 try AuditLog.append(actor: "restore", action: "withdrawal.replayed", object: id.rawValue, detail: participant.rawValue, now: now, db)
             }
-            return gone.count
+            return asked.union(gone).count
         }
     }
 

@@ -44,14 +44,15 @@ extension Recorder {
         let record = try await recordingRecord(recording, principal)
         let now = clock.now
         let (list, state, hold) = try await catalog.read { db in
-            (try db.renditions(of: record.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+            (try db.renditions(of: record.id).map { (rendition: $0.rendition, people: $0.members, media: try db.membership(of: $0.rendition.id)) },
+             try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
         }
-        return list.compactMap { rendition, members in
+        return list.compactMap { rendition, people, members in
             guard let id = RenditionID(rawValue: rendition.id), let container = StageOutput.Container(rawValue: rendition.container) else { return nil }
             let refusal = refusal(rendition, members, record, state, hold, principal)
             return RenditionView(
                 id: id, kind: rendition.kind, container: rendition.container, mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
-                contains: members.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
+                contains: people.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
                 duration: Nanoseconds(count: rendition.duration).seconds, bytes: Int(rendition.bytes), width: rendition.width, height: rendition.height,
                 expiresAt: WallTime(nanoseconds: rendition.expiresAt).seconds, releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
                 downloadable: refusal == nil, reason: refusal?.detail)
@@ -59,7 +60,7 @@ extension Recorder {
     }
 
     /// Why this principal may not read this rendition now; nil where they may. Asked at each request, and again while one runs.
-    private func refusal(_ rendition: RenditionRecord, _ members: [String], _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
+    private func refusal(_ rendition: RenditionRecord, _ members: [(participant: String, modality: String)], _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
                          _ principal: Principal) -> RecorderError? {
         let now = clock.now
         guard let purpose = Purpose(rawValue: rendition.purpose), let participant = principal.participant, principal.role == .participant || principal.role == .grant else {
@@ -70,9 +71,10 @@ extension Recorder {
         guard rendition.state == "ready", rendition.expiresAt > now.nanoseconds else { return RecorderError(.gone, "this version of the recording is gone") }
         guard record.releasedAt != nil else { return RecorderError(.notConsented, "the moderator has not released the recording yet") }
         do { try Self.requireSharing(participant, purpose, state, now) } catch { return error }
-        // Whoever is in it must still agree that it is shared.
+        // Whoever is in it must still agree that just this of them is shared: a yes to the voice alone is none to the picture.
         let agreed = members.allSatisfy { member in
-            ParticipantID(rawValue: member).map { id in Modality.allCases.contains { state.allows(id, $0, purpose, at: now) } } ?? false
+            guard let id = ParticipantID(rawValue: member.participant), let modality = Modality(rawValue: member.modality) else { return false }
+            return state.allows(id, modality, purpose, at: now)
         }
         return agreed ? nil : RecorderError(.notConsented, "not everybody in it agrees to share it any more", hint: "a new version is being made")
     }
@@ -101,7 +103,7 @@ extension Recorder {
         let record = try await recordingRecord(recording, principal)
         let now = clock.now
         let (members, state, hold) = try await catalog.read { db in
-            (try db.members(of: rendition.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+            (try db.membership(of: rendition.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
         }
         if let refusal = refusal(rendition, members, record, state, hold, principal) { throw refusal }
         return (rendition, record)

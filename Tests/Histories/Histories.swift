@@ -26,6 +26,9 @@ public enum Histories {
         return Outcome(counts: counts, failure: Failure(seed: seed, steps: short, faults: await play(short, ground).faults))
     }
 
+    /// The rules that these steps break, in words.
+    public static func faults(of steps: [Step], on ground: Ground) async -> [String] { await play(steps, ground).faults }
+
     private static func play(_ steps: [Step], _ ground: Ground) async -> (faults: [String], counts: [String: Int]) {
         do {
             let history = try await History(ground: ground)

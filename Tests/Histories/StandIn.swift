@@ -19,7 +19,7 @@ enum StandIn {
                 while let record = try reader.next() {
                     guard case .rtp(let arrival, let bytes) = record else { continue }
                     content += bytes.dropFirst(12)
-                    (first, last) = (first ?? arrival, arrival)
+                    (first, last) = (min(first ?? arrival, arrival), max(last ?? arrival, arrival))
                 }
             case .track(let context, _), .rendition(let context, _):
                 content += try read(own[0], input.key, context)

@@ -50,14 +50,14 @@ public enum Step: Sendable {
             steps.append(.give(recording: 0, person: person, by: Int.random(in: 0..<4, using: &random) == 0 ? .guardian : .own, modalities: [.audio, .video, .screen],
                                purposes: [.minutes, .shareWithParticipants], isStale: false))
         }
-        for _ in 0..<Int.random(in: 10...28, using: &random) { steps.append(any(&random)) }
-        if Bool.random(using: &random) {
-            steps += [.speak(recording: 0, lateMs: 0), .stop(0), .work, .release(0), .read(recording: 0, rendition: Int.random(in: 0..<5, using: &random))]
-            steps.append(.withdraw(recording: 0, person: Int.random(in: 0..<people, using: &random), by: .own, isErasing: Bool.random(using: &random)))
-            steps += [.read(recording: 0, rendition: Int.random(in: 0..<5, using: &random)), .work, .read(recording: 0, rendition: Int.random(in: 0..<5, using: &random))]
-            steps += [.move(.justBeforeEnd(0)), .read(recording: 0, rendition: 0), .move(.toEnd(0)), .read(recording: 0, rendition: 0)]
-        }
-        return steps
+        for _ in 0..<Int.random(in: 4...14, using: &random) { steps.append(live(&random)) }
+        guard Int.random(in: 0..<5, using: &random) > 0 else { return steps }
+        steps += [.speak(recording: 0, lateMs: 0), .stop(0)]
+        if Int.random(in: 0..<4, using: &random) > 0 { steps.append(.work) }
+        if Int.random(in: 0..<4, using: &random) > 0 { steps.append(.release(0)) }
+        for _ in 0..<Int.random(in: 3...12, using: &random) { steps.append(after(&random)) }
+        guard Int.random(in: 0..<3, using: &random) == 0 else { return steps }
+        return steps + [.work, .move(.justBeforeEnd(0)), .read(recording: 0, rendition: 0), .move(.toEnd(0)), .read(recording: 0, rendition: 0)]
     }
 
     private static func record(_ people: Int, _ random: inout Seeded) -> Step {
@@ -66,42 +66,67 @@ public enum Step: Sendable {
         return .record(days: [1, 3, 30].randomElement(using: &random)!, isSoundOnly: Bool.random(using: &random), kinds: kinds, mixes: mixes)
     }
 
-    private static func any(_ random: inout Seeded) -> Step {
-        func number(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &random) }
-        func actor() -> Actor { number(2) == 0 ? .own : Actor.allCases.randomElement(using: &random)! }
-        let (recording, person) = (number(4) == 0 ? 1 : 0, number(4))
-        switch number(104) {
-        case 0..<18: return .speak(recording: recording, lateMs: [0, 0, 0, 300, 1_500].randomElement(using: &random)!)
-        case 18..<26: return .write(isSynced: number(2) == 0)
-        case 26..<33:
-            let modalities = Set([Modality.audio, .video, .screen].filter { _ in number(3) > 0 })
-            let purposes = Set(Purpose.allCases.filter { $0 == .publication ? number(30) == 0 : number(4) > 0 })
-            return .give(recording: recording, person: person, by: actor(), modalities: modalities, purposes: purposes, isStale: number(12) == 0)
-        case 33..<36: return .refuse(recording: recording, person: person, by: actor())
-        case 36..<41: return .withdraw(recording: recording, person: person, by: actor(), isErasing: number(3) > 0)
-        case 41..<43: return .pause(recording)
-        case 43..<46: return .resume(recording)
-        case 46..<50: return .stop(recording)
-        case 50..<54: return .release(recording)
-        case 54: return .erase(recording)
-        case 55..<62: return .work
-        case 62..<64: return .workFailing
-        case 64..<67: return .workWhileWithdrawing(skipped: number(6), recording: recording, person: person, isErasing: number(2) == 0)
-        case 67..<73: return .read(recording: recording, rendition: number(8))
-        case 73..<76: return .restrict(recording: recording, by: actor(), person: person, days: [1, 2, 20, 40].randomElement(using: &random)!)
-        case 76..<79: return .lift(recording: recording, by: actor(), person: person)
-        case 79..<81: return .rename(person)
-        case 81..<87:
-            return .move([.milliseconds(700), .milliseconds(6_000), .milliseconds(3_600_000), .days(1), .days(15), .justBeforeEnd(recording), .toEnd(recording)].randomElement(using: &random)!)
-        case 87..<89: return .tidy
-        case 89..<92: return .crash(isTorn: number(2) == 0)
-        case 92..<95: return .crashInStage(skipped: number(6), KillPoint.allCases.randomElement(using: &random)!)
-        case 95..<97: return .changeNotice
-        case 97..<99: return .backup
-        case 99..<101: return .restore
-        case 101: return record(4, &random)
-        case 102: return .invite(isMinor: number(3) == 0)
-        default: return number(2) == 0 ? .rejoin(recording: recording) : .check
+    /// What happens while it runs, mostly.
+    private static func live(_ random: inout Seeded) -> Step {
+        let recording = random.number(5) == 0 ? 1 : 0
+        switch random.number(100) {
+        case 0..<30: return .speak(recording: recording, lateMs: [0, 0, 0, 300, 1_500].randomElement(using: &random)!)
+        case 30..<42: return .write(isSynced: random.number(2) == 0)
+        case 42..<64: return decision(recording, &random)
+        case 64..<67: return .pause(recording)
+        case 67..<72: return .resume(recording)
+        case 72..<74: return .stop(recording)
+        case 74..<78: return .restrict(recording: recording, by: actor(&random), person: random.number(4), days: [1, 2, 20, 40].randomElement(using: &random)!)
+        case 78..<82: return .lift(recording: recording, by: actor(&random), person: random.number(4))
+        case 82..<86: return .move([.milliseconds(700), .milliseconds(6_000), .milliseconds(3_600_000), .days(1)].randomElement(using: &random)!)
+        case 86..<91: return .crash(isTorn: random.number(2) == 0)
+        case 91..<93: return .changeNotice
+        case 93..<96: return .backup
+        case 96: return .restore
+        case 97: return record(4, &random)
+        case 98: return .rejoin(recording: recording)
+        default: return [.invite(isMinor: random.number(3) == 0), .check, .tidy, .rename(random.number(4))].randomElement(using: &random)!
         }
     }
+
+    /// What happens when it is over, mostly.
+    private static func after(_ random: inout Seeded) -> Step {
+        let recording = random.number(6) == 0 ? 1 : 0
+        switch random.number(100) {
+        case 0..<22: return .read(recording: recording, rendition: random.number(8))
+        case 22..<32: return .work
+        case 32..<34: return .workFailing
+        case 34..<40: return .workWhileWithdrawing(skipped: random.number(7), recording: recording, person: random.number(4), isErasing: random.number(2) == 0)
+        case 40..<47: return .crashInStage(skipped: random.number(7), KillPoint.allCases.randomElement(using: &random)!)
+        case 47..<65: return decision(recording, &random)
+        case 65..<69: return .release(recording)
+        case 69..<74: return .restrict(recording: recording, by: actor(&random), person: random.number(4), days: [1, 2, 20, 40].randomElement(using: &random)!)
+        case 74..<79: return .lift(recording: recording, by: actor(&random), person: random.number(4))
+        case 79..<83: return .rename(random.number(4))
+        case 83..<86: return .move([.days(1), .days(15), .justBeforeEnd(recording), .toEnd(recording)].randomElement(using: &random)!)
+        case 86..<89: return .crash(isTorn: false)
+        case 89..<93: return .backup
+        case 93..<97: return .restore
+        case 97: return random.number(3) == 0 ? .erase(recording) : .stop(recording)
+        default: return live(&random)
+        }
+    }
+
+    private static func actor(_ random: inout Seeded) -> Actor { random.number(2) == 0 ? .own : Actor.allCases.randomElement(using: &random)! }
+
+    private static func decision(_ recording: Int, _ random: inout Seeded) -> Step {
+        let person = random.number(4)
+        switch random.number(22) {
+        case 0..<4: return .refuse(recording: recording, person: person, by: actor(&random))
+        case 4..<10: return .withdraw(recording: recording, person: person, by: actor(&random), isErasing: random.number(3) > 0)
+        default:
+            let modalities = Set([Modality.audio, .video, .screen].filter { _ in random.number(3) > 0 })
+            let purposes = Set(Purpose.allCases.filter { $0 == .publication ? random.number(30) == 0 : random.number(4) > 0 })
+            return .give(recording: recording, person: person, by: actor(&random), modalities: modalities, purposes: purposes, isStale: random.number(12) == 0)
+        }
+    }
+}
+
+extension Seeded {
+    fileprivate mutating func number(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &self) }
 }

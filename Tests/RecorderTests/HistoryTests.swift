@@ -1,4 +1,6 @@
+import Consent
 import Histories
+import Media
 import Testing
 
 @Suite("Histories")
@@ -16,5 +18,27 @@ struct HistoryTests {
         // What was never tried shows nothing.
         for what in ["packets that must be kept", "packets that must not", "erased track looked for", "restored", "killed in a stage", "segment torn", "download ok", "download restricted",
                      "download not-consented", "look gone"] { #expect(counts[what, default: 0] > 0, "\(what)") }
+    }
+
+    private static let all: Set<Modality> = [.audio, .video, .screen]
+    private static let both: Set<Purpose> = [.minutes, .shareWithParticipants]
+    private static func give(_ person: Int, _ modalities: Set<Modality> = all) -> Step { .give(recording: 0, person: person, by: .own, modalities: modalities, purposes: both, isStale: false) }
+    private static let two: [Step] = [.invite(isMinor: false), .invite(isMinor: false), .record(days: 3, isSoundOnly: false, kinds: [[.audio, .video], [.audio]], mixes: []), give(0), give(1)]
+
+    @Test("what random histories found", arguments: [
+        // A result that a kill left between its renaming and the catalog, of which no withdrawal knew.
+        two + [.speak(recording: 0, lateMs: 0), .stop(0), .crashInStage(skipped: 3, .renamed)],
+        // A withdrawal with erasure from a recording that ran, undone by the restore of a backup taken before.
+        two + [.speak(recording: 0, lateMs: 0), .write(isSynced: true), .backup, .withdraw(recording: 0, person: 1, by: .own, isErasing: true), .restore],
+        // Restricted: the same.
+        two + [.speak(recording: 0, lateMs: 0), .stop(0), .restrict(recording: 0, by: .moderator, person: 0, days: 1), .backup, .withdraw(recording: 0, person: 1, by: .own, isErasing: true),
+               .restore, .lift(recording: 0, by: .moderator, person: 0)],
+        // Who shares their voice only from now on: the picture that is there is not read any more.
+        two + [.speak(recording: 0, lateMs: 0), .stop(0), .work, .release(0), give(0, [.audio])] + (0..<5).map { .read(recording: 0, rendition: $0) },
+    ])
+    func found(steps: [Step]) async throws {
+        let ground = try await Ground()
+        defer { ground.remove() }
+        #expect(await Histories.faults(of: steps, on: ground) == [])
     }
 }
