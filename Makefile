@@ -35,8 +35,9 @@ test: install ## every test
 	@swift build --build-tests
 	@SWIFT_BACKTRACE=enable=no swift test --skip-build
 
-torture: install ## a hundred million packets through emulated networks, in two processes
+torture: install ## random histories against the rules of consent, then a hundred million packets through emulated networks, in two processes
 	@swift build -c release --product mitschnitt-torture
+	@$(BIN)/mitschnitt-torture --histories '0..<5000' & other=$$!; $(BIN)/mitschnitt-torture --histories '5000..<10000' && wait $$other
 	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other
 
 SECONDS := 600

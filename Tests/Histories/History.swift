@@ -7,6 +7,7 @@ import Media
 import Recorder
 import Renditions
 import SealedFile
+import Synchronization
 import Tap
 import TestSupport
 
@@ -74,25 +75,36 @@ actor History {
         marks = ground.marks
         clock = ServiceClock(standingAt: Self.start + .seconds(1))
         try Ground.copy(ground.empty, to: data)
-        // Replaced at once: the stages of a real one come back to this actor.
-        recorder = try Recorder(Ground.configuration(data, clock), pipelines: ground.pipelines, logger: Ground.logger)
-        self.pipelines = ground.pipelines
+        pipelines = ground.pipelines
+        recorder = try Recorder(Self.configuration(data, clock, 0, stages), pipelines: pipelines, logger: Ground.logger)
         meeting = try await recorder.createMeeting(MeetingRequest(), as: Self.moderator).id
-        await recorder.shutDown()
-        recorder = try open()
+        stages.history = self
     }
 
     private let pipelines: [String: Pipeline]
+    private let stages = Stages()
 
-    private func configuration() -> RecorderConfiguration {
+    /// The way from a recorder's stages to the history that it plays in.
+    private final class Stages: Sendable {
+        private struct Reference: Sendable { weak var history: History? }
+        private let reference = Mutex(Reference())
+        var history: History? {
+            get { reference.withLock { $0.history } }
+            set { reference.withLock { $0.history = newValue } }
+        }
+    }
+
+    private static func configuration(_ data: URL, _ clock: ServiceClock, _ noticeNumber: Int, _ stages: Stages) -> RecorderConfiguration {
         var configuration = Ground.configuration(data, clock)
         configuration.retention.downloadLogDays += noticeNumber
-        configuration.stageSubstitute = { [weak self] order, descriptors in
-            guard let self else { throw StageRunError.cancelled }
-            return try await self.carryOut(order, descriptors)
+        configuration.stageSubstitute = { order, descriptors in
+            guard let history = stages.history else { throw StageRunError.cancelled }
+            return try await history.carryOut(order, descriptors)
         }
         return configuration
     }
+
+    private func configuration() -> RecorderConfiguration { Self.configuration(data, clock, noticeNumber, stages) }
 
     private func open() throws -> Recorder { try Recorder(configuration(), pipelines: pipelines, logger: Ground.logger) }
 
@@ -167,7 +179,7 @@ actor History {
             try await reopen(isNoticeChanged: true)
         case .backup: try takeBackup()
         case .restore: try await restore()
-        case .check: try await check()
+        case .check: try await check(isWhole: true)
         }
     }
 
