@@ -40,7 +40,7 @@ public enum Histories {
                     try await history.play(step)
                     if await !history.faults.isEmpty { break }
                     // Not only at the end, where much is gone.
-                    if number % 8 == 0 { try await history.check(isWhole: false) }
+                    if number % 10 == 0 { try await history.check(isWhole: false) }
                     if await !history.faults.isEmpty { break }
                 }
             } catch {

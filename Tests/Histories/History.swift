@@ -327,7 +327,7 @@ actor History {
             try await reopen()
         }
         count(wasKilled ? "killed in a stage" : isPlain ? "worked" : "worked with disturbance")
-        guard isPlain else { return }
+        guard isPlain else { return try await lookAtNew(isComplete: false) }
         for (place, take) in takes.enumerated() where !take.mayFail {
             let found = model.recordings[place]
             guard found.phase == .stopped, !found.isHeld(now) else { continue }
@@ -349,6 +349,8 @@ actor History {
         switch due.what {
         case .step(let step):
             let result = try StandIn.run(order, descriptors)
+            // What was published before is judged by what people had said then.
+            try await lookAtNew(isComplete: false)
             try await perform(step)
             return result
         case .fail:
