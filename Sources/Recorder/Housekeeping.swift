@@ -102,6 +102,14 @@ extension Recorder {
              try String.fetchAll(db, sql: "SELECT track FROM stream WHERE verdict = 'erased'"), try String.fetchAll(db, sql: "SELECT id FROM recording WHERE state IN ('expired','erased')"))
         }
         try await note(erased: renditions.map { "rendition:\($0.id)" } + tracks.map { "track:\($0)" } + recordings.map { "recording:\($0)" })
+        let files = try await catalog.read { db in
+            try Row.fetchAll(db, sql: "SELECT track, recording FROM stream JOIN recording ON recording.id = recording WHERE verdict = 'erased' AND state NOT IN ('expired','erased')")
+                .map { (track: $0["track"] as String, recording: $0["recording"] as String) }
+        }
+        let configuration = configuration
+        try await BlockingWork.run {
+            for (track, recording) in files { for file in [configuration.artifact(recording, track), configuration.trackFolder(recording, track)] { try Self.remove(file) } }
+        }
         for (id, recording, isOver) in renditions where !isOver {
             guard let rendition = RenditionID(rawValue: id), let owner = RecordingID(rawValue: recording) else { continue }
             do { _ = try await keys.fingerprint(KeyStore.rendition(rendition)) } catch is KeyStore.Missing { continue }

@@ -180,7 +180,7 @@ extension StageWorker {
             try Self.settle("\(payload.recording)#\(Self.run(of: lease, db))", db)
             return (isKept, isKept ? superseded : [])
         }
-        if !isKept { await discard(preparation) }
+        if !isKept { await discard(preparation) } else { try await removeWithoutKey(preparation) }
         // The new version is there and verified: the one before it goes, key first. What is interrupted here is done at the next start.
         try await recorder.shred(superseded, of: payload.recording)
     }
@@ -236,6 +236,14 @@ extension StageWorker {
         return true
     }
 
+    /// A track that was erased while its stage ran leaves no file: its key went before its files, so whoever puts one there later sees it.
+    private func removeWithoutKey(_ preparation: StagePreparation) async throws {
+        for output in preparation.outputs where output.keyID == nil {
+            guard let track = TrackID(rawValue: output.id) else { continue }
+            do { _ = try await recorder.keys.fingerprint(KeyStore.track(track)) } catch is KeyStore.Missing { try Recorder.remove(output.final) }
+        }
+    }
+
     /// Removes what a run that came to nothing left: files first here, since nobody could read them yet; then their keys.
     func discard(_ preparation: StagePreparation) async {
         for output in preparation.outputs {
@@ -244,6 +252,7 @@ extension StageWorker {
         }
         do {
             _ = try await recorder.keys.destroy(preparation.outputs.compactMap(\.keyID))
+            try await removeWithoutKey(preparation)
         } catch {
             recorder.logger.error("the keys of a discarded rendition are still there", metadata: ["error": "\(error)"])
         }

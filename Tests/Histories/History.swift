@@ -351,7 +351,8 @@ actor History {
             let result = try StandIn.run(order, descriptors)
             // What was published before is judged by what people had said then.
             try await lookAtNew(isComplete: false)
-            try await perform(step)
+            // Somebody else's request: a stage that is cancelled by it does not cancel it.
+            try await Task { try await self.perform(step) }.value
             return result
         case .fail:
             noteFailure()

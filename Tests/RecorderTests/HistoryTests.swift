@@ -33,6 +33,9 @@ struct HistoryTests {
         // Restricted: the same.
         two + [.speak(recording: 0, lateMs: 0), .stop(0), .restrict(recording: 0, by: .moderator, person: 0, days: 1), .backup, .withdraw(recording: 0, person: 1, by: .own, isErasing: true),
                .restore, .lift(recording: 0, by: .moderator, person: 0)],
+        // Somebody withdraws while the stage of their track runs: its file came back behind the erasure.
+        two + [.speak(recording: 0, lateMs: 0), .stop(0)] + [.workWhileWithdrawing(skipped: 0, recording: 0, person: 0, isErasing: true)],
+        two + [.speak(recording: 0, lateMs: 0), .stop(0)] + [.workWhileWithdrawing(skipped: 1, recording: 0, person: 0, isErasing: true)],
         // Who shares their voice only from now on: the picture that is there is not read any more.
         two + [.speak(recording: 0, lateMs: 0), .stop(0), .work, .release(0), give(0, [.audio])] + (0..<5).map { .read(recording: 0, rendition: $0) },
     ])
