@@ -57,7 +57,10 @@ extension Recorder {
             // Closing does not wait for the disk: what may not pass stops now, even if this transaction should fail.
             try self.push(next, recording, opening: false, db)
             // A backup must not bring back what was withdrawn either.
-            if request.decision != .given { try self.ledger.append([Self.withdrawal(of: participant, from: recording)], now: now) }
+            if request.decision != .given {
+                let entries = [Self.withdrawal(of: participant, from: recording)] + (event.asksErasure ? [Self.erasureAsked(by: participant, of: recording)] : [])
+                try self.ledger.append(entries, now: now)
+            }
         }
         // Opening does: only what is durably consented passes. The writer's queue keeps the states in order.
         try await catalog.write { [self] db in try self.push(db.consentState(of: recording), recording, opening: true, db) }
@@ -67,6 +70,9 @@ extension Recorder {
 
     /// What the ledger of erasures calls a person's no.
     static func withdrawal(of participant: ParticipantID, from recording: RecordingID) -> String { "withdrawal:\(recording):\(participant)" }
+
+    /// The same for what they want erased: it may have to wait, for the end of the capture or of a restriction, and not be in a backup's past.
+    static func erasureAsked(by participant: ParticipantID, of recording: RecordingID) -> String { "erasure:\(recording):\(participant)" }
 
     private static func refusal(_ error: ConsentError) -> RecorderError {
         switch error {
