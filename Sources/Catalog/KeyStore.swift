@@ -70,6 +70,18 @@ public final class KeyStore: Sendable {
         }
     }
 
+    /// Makes the keys of many recordings, tracks and renditions at once, in one transaction.
+    public func create(_ recordings: [(recording: RecordingID, tracks: [TrackID], renditions: [RenditionID])], now: WallTime) async throws {
+        let root = root
+        try await queue.write { db in
+            for (recording, tracks, renditions) in recordings {
+                let key = DataKey.random()
+                try Self.insert(Self.recording(recording), nil, key, root, now, db)
+                for id in tracks.map(Self.track) + renditions.map(Self.rendition) { try Self.insert(id, Self.recording(recording), .random(), key, now, db) }
+            }
+        }
+    }
+
     /// What was kept with a track's key; nil where there is nothing.
     public func secret(of track: TrackID) async throws -> Data? {
         let root = root
