@@ -30,7 +30,8 @@ extension TrackManifest {
             let descriptor = open("\(directory)/\(TrackLogFiles.segment(entry.number))", O_RDONLY | O_CLOEXEC)
             guard descriptor >= 0 else { throw .system(call: "open", errno: errno) }
             defer { Glibc.close(descriptor) }
-            let isAsListed = try DescriptorIO.size(descriptor) >= entry.sealedBytes && (!isThorough || DescriptorIO.sha256(descriptor) == entry.sha256)
+            var isAsListed = try DescriptorIO.size(descriptor) >= entry.sealedBytes
+            if isAsListed, isThorough { isAsListed = try DescriptorIO.sha256(descriptor) == entry.sha256 }
             if !isAsListed { faults.append(.changed(segment: entry.number)) }
         }
         return faults + onDisk.filter { number in !listed.contains { $0.number == number } }.map { .unlisted(segment: $0) }

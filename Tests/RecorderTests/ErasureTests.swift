@@ -5,6 +5,7 @@ import GRDB
 import Media
 @testable import Recorder
 import SealedFile
+import Synchronization
 import TestSupport
 import Testing
 
@@ -63,14 +64,14 @@ struct ErasureTests {
     func slowReader() async throws {
         let made = try await rights.imported(["A": [.audio]], isMade: false)
         let queue = try DatabaseQueue(path: rights.data.appending(path: "catalog.sqlite").path)
-        try await queue.inDatabase { db in
+        try queue.inDatabase { db in
             try db.beginTransaction(.deferred)
             _ = try Int.fetchOne(db, sql: "SELECT COUNT(*) FROM recording")
         }
         try await recorder.erase(made.id, trigger: "test", actor: "test")
         #expect(recorder.owesCheckpoint.withLock { $0 })
         #expect(try await recorder.receipt(of: made.id, as: rights.moderator).fault() == nil)
-        try await queue.inDatabase { try $0.rollback() }
+        try queue.inDatabase { try $0.rollback() }
         try queue.close()
         await recorder.tidy()
         #expect(recorder.owesCheckpoint.withLock { !$0 })

@@ -88,17 +88,10 @@ final class KilledServer: Sendable {
 
     /// Runs the program; killed before its call `at` on a file below `folder` (0: never), counted at once. Gives back status and output.
     func run(_ arguments: [String], killedAt at: Int? = nil, below folder: URL? = nil) throws -> (status: Int32, output: String) {
-        let process = Process()
         let program = Checkout.program("mitschnitt")
-        process.executableURL = URL(filePath: at == nil ? program : Checkout.program("syscall-kill"))
-        process.arguments = (at.map { [(folder ?? data).path, "\($0)", "-", report, program] } ?? []) + arguments
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
-        try process.run()
-        let output = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-        process.waitUntilExit()
-        return (process.terminationStatus, output)
+        let child = try Spawned(at == nil ? program : Checkout.program("syscall-kill"), (at.map { [(folder ?? data).path, "\($0)", "-", report, program] } ?? []) + arguments, withErrors: true)
+        let output = String(decoding: child.readAll(), as: UTF8.self)
+        return (child.wait(), output)
     }
 
     /// How many calls the last run under the eye of `syscall-kill` made, and the last of them.
@@ -107,46 +100,35 @@ final class KilledServer: Sendable {
         return (lines.count, lines.last.map(String.init) ?? "none")
     }
 
-    /// A server on a data folder. Proof of `@unchecked`: each is used by the one test that started it.
-    final class Server: @unchecked Sendable {
-        let process = Process()
+    /// A server on a data folder.
+    final class Server: Sendable {
+        let process: Spawned
         let base: String
 
         init(_ data: URL, killedAt at: Int?, arm: String, report: String) throws {
             let arguments = ["serve", "--data", data.path, "--port", "0", "--pipelines", Checkout.pipelines.path, "--log-level", "critical", "--movable-clock"]
             let program = Checkout.program("mitschnitt")
-            process.executableURL = URL(filePath: at == nil ? program : Checkout.program("syscall-kill"))
-            process.arguments = (at.map { [data.path, "\($0)", arm, report, program] } ?? []) + arguments
-            let pipe = Pipe()
-            process.standardOutput = pipe
-            process.standardError = FileHandle.nullDevice
-            try process.run()
-            var line = ""
-            while !line.hasSuffix("\n"), let byte = try pipe.fileHandleForReading.read(upToCount: 1), !byte.isEmpty { line += String(decoding: byte, as: UTF8.self) }
+            process = try Spawned(at == nil ? program : Checkout.program("syscall-kill"), (at.map { [data.path, "\($0)", arm, report, program] } ?? []) + arguments)
+            let line = process.readLine()
             guard line.hasPrefix("listening on ") else {
-                process.waitUntilExit()
+                process.wait()
                 throw Broken(description: "the server did not start")
             }
-            base = line.dropFirst("listening on ".count).trimmingCharacters(in: .whitespacesAndNewlines)
+            base = String(line.dropFirst("listening on ".count))
         }
 
         /// Nil where there was no answer.
         func call(_ method: String, _ path: String, _ token: String, _ body: String? = nil) throws -> (status: Int, body: Data)? {
-            let curl = Process()
-            curl.executableURL = URL(filePath: "/usr/bin/curl")
-            curl.arguments = ["-s", "-m", "30", "-X", method, "-H", "Authorization: Bearer \(token)", "-w", "\n%{http_code}", base + path] + (body.map { ["-H", "Content-Type: application/json", "-d", $0] } ?? [])
-            let pipe = Pipe()
-            curl.standardOutput = pipe
-            try curl.run()
-            let answer = try pipe.fileHandleForReading.readToEnd() ?? Data()
-            curl.waitUntilExit()
-            guard curl.terminationStatus == 0, let cut = answer.lastIndex(of: 10), let status = Int(String(decoding: answer[(cut + 1)...], as: UTF8.self)), status > 0 else { return nil }
+            let curl = try Spawned("/usr/bin/curl", ["-s", "-m", "30", "-X", method, "-H", "Authorization: Bearer \(token)", "-w", "\n%{http_code}", base + path]
+                + (body.map { ["-H", "Content-Type: application/json", "-d", $0] } ?? []))
+            let answer = curl.readAll()
+            guard curl.wait() == 0, let cut = answer.lastIndex(of: 10), let status = Int(String(decoding: answer[(cut + 1)...], as: UTF8.self)), status > 0 else { return nil }
             return (status, answer[..<cut])
         }
 
         func stop() {
-            kill(process.processIdentifier, SIGTERM)
-            process.waitUntilExit()
+            if process.isRunning { kill(process.processIdentifier, SIGTERM) }
+            process.wait()
         }
     }
 
@@ -155,7 +137,8 @@ final class KilledServer: Sendable {
 
     /// Polls until something holds; false where the server died or a minute went by.
     func wait(_ server: Server, until holds: () throws -> Bool) throws -> Bool {
-        for _ in 0..<600 {
+        let end = ContinuousClock.now + .seconds(60)
+        while ContinuousClock.now < end {
             if try holds() { return true }
             if !server.process.isRunning { return false }
             usleep(100_000)

@@ -11,15 +11,9 @@ struct TamperedDownloadTests {
     /// curl's exit status, the HTTP status and the body; a transfer that ended short has an exit status of its own.
     private func fetch(_ url: String, range: String? = nil) throws -> (exit: Int32, status: Int, body: Data) {
         let folder = try TemporaryFolder()
-        let curl = Process()
-        curl.executableURL = URL(filePath: "/usr/bin/curl")
-        curl.arguments = ["-s", "-m", "30", "-H", "Authorization: Bearer \(KilledServer.tokens["B"]!)", "-o", folder.path + "/body", "-w", "%{http_code}"] + (range.map { ["-r", $0] } ?? []) + [url]
-        let pipe = Pipe()
-        curl.standardOutput = pipe
-        try curl.run()
-        let status = Int(String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)) ?? 0
-        curl.waitUntilExit()
-        return (curl.terminationStatus, status, FileManager.default.contents(atPath: folder.path + "/body") ?? Data())
+        let curl = try Spawned("/usr/bin/curl", ["-s", "-m", "30", "-H", "Authorization: Bearer \(KilledServer.tokens["B"]!)", "-o", folder.path + "/body", "-w", "%{http_code}"] + (range.map { ["-r", $0] } ?? []) + [url])
+        let status = Int(String(decoding: curl.readAll(), as: UTF8.self)) ?? 0
+        return (curl.wait(), status, FileManager.default.contents(atPath: folder.path + "/body") ?? Data())
     }
 
     @Test("a tampered version is never served to a clean end: not one wrong byte leaves, and the connection is reset")
