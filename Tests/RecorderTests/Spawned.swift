@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Glibc
 
@@ -13,7 +14,7 @@ final class Spawned: @unchecked Sendable {
     /// Output and errors can be read; without `withErrors` the latter are thrown away.
     init(_ path: String, _ arguments: [String], withErrors: Bool = false) throws {
         var pair: [Int32] = [0, 0]
-        guard pipe2(&pair, O_CLOEXEC) == 0 else { throw KilledServer.Broken(description: "no pipe") }
+        guard clinux_socket_pair(&pair) == 0 else { throw KilledServer.Broken(description: "no pipe") }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
