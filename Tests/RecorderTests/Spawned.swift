@@ -21,10 +21,18 @@ final class Spawned: @unchecked Sendable {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, pair[1], 1)
         if withErrors { posix_spawn_file_actions_adddup2(&actions, pair[1], 2) } else { posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0) }
+        // Threads of a pool block signals, and children inherit that.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var words: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { Glibc.free(word) } }
         var child: pid_t = 0
-        let code = posix_spawn(&child, path, &actions, nil, &words, environ)
+        let code = posix_spawn(&child, path, &actions, &attributes, &words, environ)
         close(pair[1])
         guard code == 0 else {
             close(pair[0])

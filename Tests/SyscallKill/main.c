@@ -116,6 +116,10 @@ int main(int count, char **words) {
     const char *folder = words[1], *arm = words[3];
     const long last = atol(words[2]);
     const size_t length = strlen(folder);
+    // Whoever starts this may block signals; neither this program nor the one that it runs should.
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     FILE *report = fopen(words[4], "w");
     int pair[2];
     if (!report || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) fail("syscall-kill");
