@@ -63,7 +63,9 @@ struct ErasureTests {
     @Test("Art. 17: a slow reader holds the write-ahead log up; what was erased leaves it with a later sweep")
     func slowReader() async throws {
         let made = try await rights.imported(["A": [.audio]], isMade: false)
-        let queue = try DatabaseQueue(path: rights.data.appending(path: "catalog.sqlite").path)
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let queue = try DatabaseQueue(path: rights.data.appending(path: "catalog.sqlite").path, configuration: configuration)
         try queue.inDatabase { db in
             try db.beginTransaction(.deferred)
             _ = try Int.fetchOne(db, sql: "SELECT COUNT(*) FROM recording")
