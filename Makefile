@@ -35,7 +35,9 @@ test: install ## every test
 	@swift build --build-tests
 	@SWIFT_BACKTRACE=enable=no swift test --skip-build
 
-torture: install ## random histories against the rules of consent, then a hundred million packets through emulated networks, in two processes
+torture: install ## random histories against the rules of consent, a hundred million packets through emulated networks, and kill -9 before every system call of erasure
+	@swift build --build-tests
+	@MITSCHNITT_KILLS=all SWIFT_BACKTRACE=enable=no swift test --skip-build --filter KillTests
 	@swift build -c release --product mitschnitt-torture
 	@$(BIN)/mitschnitt-torture --histories '0..<5000' & other=$$!; $(BIN)/mitschnitt-torture --histories '5000..<10000' && wait $$other
 	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other

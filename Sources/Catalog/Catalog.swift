@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Media
 
 /// The catalog: meetings, people, recordings, consents, renditions, jobs and the audit log, in one SQLite database.
 ///
@@ -54,6 +55,9 @@ public final class Catalog: Sendable {
 
     /// One transaction: all of it, or nothing.
     public func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.write(body) }
+
+    /// How far the clock had come; nil where it was never noted. Blocks.
+    public func latestTime() throws -> WallTime? { try pool.read { try $0.latestTime() } }
 
     /// Moves the WAL into the database and empties it: after an erasure nothing of it stays there.
     public func checkpoint() async throws { try await pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) } }

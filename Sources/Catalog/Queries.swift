@@ -45,6 +45,21 @@ extension Database {
             """, arguments: [now.nanoseconds, now.nanoseconds])
     }
 
+    /// The same by id and without the rest, the earliest first: there may be a hundred thousand.
+    public func idsPastDate(now: WallTime) throws -> [String] {
+        try String.fetchAll(self, sql: """
+            SELECT id FROM recording WHERE state <> 'erased' AND (state = 'expired' OR expires_at <= ?1)
+            AND NOT EXISTS (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?1) ORDER BY expires_at
+            """, arguments: [now.nanoseconds])
+    }
+
+    /// How far the clock had come; nil where it was never noted.
+    public func latestTime() throws -> WallTime? { try Int64.fetchOne(self, sql: "SELECT latest FROM service_clock").map { WallTime(nanoseconds: $0) } }
+
+    public func note(latest time: WallTime) throws {
+        try execute(sql: "INSERT INTO service_clock (id, latest) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET latest = MAX(latest, excluded.latest)", arguments: [time.nanoseconds])
+    }
+
     // MARK: Consent
 
     public func consentState(of recording: RecordingID) throws -> ConsentState {

@@ -58,8 +58,8 @@ extension Recorder {
             try self.push(next, recording, opening: false, db)
             // A backup must not bring back what was withdrawn either.
             if request.decision != .given {
-                let asked = event.asksErasure ? [Self.erasure(of: participant, from: recording)] : []
-                try self.ledger.append([Self.withdrawal(of: participant, from: recording)] + asked, now: now)
+                let entries = [Self.withdrawal(of: participant, from: recording)] + (event.asksErasure ? [Self.erasureAsked(by: participant, of: recording)] : [])
+                try self.ledger.append(entries, now: now)
             }
         }
         // Opening does: only what is durably consented passes. The writer's queue keeps the states in order.
@@ -71,8 +71,8 @@ extension Recorder {
     /// What the ledger of erasures calls a person's no.
     static func withdrawal(of participant: ParticipantID, from recording: RecordingID) -> String { "withdrawal:\(recording):\(participant)" }
 
-    /// What it calls their wish that what was recorded of them be destroyed. While the recording runs, or is restricted, no key is yet.
-    static func erasure(of participant: ParticipantID, from recording: RecordingID) -> String { "erasure:\(recording):\(participant)" }
+    /// The same for what they want erased: it may have to wait, for the end of the capture or of a restriction, and not be in a backup's past.
+    static func erasureAsked(by participant: ParticipantID, of recording: RecordingID) -> String { "erasure:\(recording):\(participant)" }
 
     private static func refusal(_ error: ConsentError) -> RecorderError {
         switch error {

@@ -34,16 +34,10 @@ extension Recorder {
         do {
             let now = clock.now
             try await settleRestrictions()
-            for record in try await catalog.read({ try $0.recordingsPastDate(now: now) }) {
-                guard let id = RecordingID(rawValue: record.id) else { continue }
-                do {
-                    try await erase(id, trigger: "expiry", actor: "retention")
-                } catch {
-                    // Its neighbours end on their own dates. It is tried again with the next sweep, and counts as past its date until then.
-                    logger.error("a recording past its date could not be erased", metadata: ["recording": "\(id)", "error": "\(error)"])
-                }
-            }
-            for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
+            try await updateGates()
+            try await sweep()
+            try await payDebts()
+            try await keepTime()
             try await checkpointAuditIfDue()
             _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
         } catch {
@@ -51,6 +45,11 @@ extension Recorder {
             for session in live.withLock({ Array($0.values) }) { session.closeAllGates(at: clock.now) }
             logger.error("housekeeping failed; all gates are closed until it works again", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// Sets every gate after the consents that hold now.
+    func updateGates() async throws {
+        for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
     }
 
     /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again, jobs that were
@@ -61,6 +60,7 @@ extension Recorder {
             for name in try FileManager.default.contentsOfDirectory(atPath: temporary.path) { try FileManager.default.removeItem(at: temporary.appending(path: name)) }
         }
         let now = clock.now
+        try await payDebts()
         try await checkpointAudit()
         try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
         try await discardUnpublished()
@@ -76,6 +76,7 @@ extension Recorder {
             }
         }
         try await shredLeftovers()
+        try await shredOrphans()
     }
 
     /// What a kill left between a stage's end and its publication goes, key first: nothing says whose media is in it, so that no withdrawal
@@ -112,9 +113,26 @@ extension Recorder {
         }
         for (id, recording, isOver) in renditions where !isOver {
             guard let rendition = RenditionID(rawValue: id), let owner = RecordingID(rawValue: recording) else { continue }
-            do { _ = try await keys.fingerprint(KeyStore.rendition(rendition)) } catch is KeyStore.Missing { continue }
+            let isGone = !FileManager.default.fileExists(atPath: configuration.artifact(recording, id).path)
+            if isGone { do { _ = try await keys.fingerprint(KeyStore.rendition(rendition)) } catch is KeyStore.Missing { continue } }
             try await shred([id], of: owner)
         }
+    }
+
+    /// Versions that were being made when the process died: nobody could read them yet, and whose media is in them no row says. Files first,
+    /// so that a kill in between leaves the key to find them by.
+    private func shredOrphans() async throws {
+        let made = try await keys.renditions()
+        let orphans = try await catalog.read { db in
+            try made.filter { rendition, recording in
+                try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM recording WHERE id = ?) AND NOT EXISTS (SELECT 1 FROM rendition WHERE id = ?)",
+                                  arguments: [recording.rawValue, rendition.rawValue]) ?? false
+            }
+        }
+        guard !orphans.isEmpty else { return }
+        let configuration = configuration
+        try await BlockingWork.run { try Self.remove(orphans.map { configuration.artifact($0.recording.rawValue, $0.rendition.rawValue) }) }
+        _ = try await keys.destroy(orphans.map { KeyStore.rendition($0.rendition) })
     }
 
     private func recover(_ record: RecordingRecord, _ state: String) async throws {
@@ -142,7 +160,7 @@ extension Recorder {
         }
         if state == "processing" {
             // Killed between the stop and the queue: the run is enqueued now.
-            if try await catalog.read({ try Self.currentJobs(record.id, $0).isEmpty }) { try await enqueuePipeline(id) }
+            try await enqueueBegun(id)
             return
         }
         do {

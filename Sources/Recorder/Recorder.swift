@@ -26,6 +26,9 @@ public final class Recorder: RecorderAPI {
     let signer: NoteSigner
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
+    /// Whether something that was erased may still be in the catalog's write-ahead log: at a start nobody knows.
+    let owesCheckpoint = Mutex(true)
+    let keptTime = Mutex<WallTime?>(nil)
     let pipelines: [String: Pipeline]
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
@@ -38,7 +41,7 @@ public final class Recorder: RecorderAPI {
     /// `isRestoring`: the data folder was just copied from a backup, and erasures are replayed before anything else.
     init(_ configuration: RecorderConfiguration, root given: DataKey? = nil, pipelines: [String: Pipeline]? = nil, isRestoring: Bool, logger: Logger) throws {
         guard isRestoring || !FileManager.default.fileExists(atPath: configuration.data.appending(path: Restore.unfinished).path) else {
-            throw RecorderError(.conflict, "the restore to \(configuration.data.path) was not finished: what was erased may still be there", hint: "remove that folder and run `mitschnitt restore` again")
+            throw RecorderError(.conflict, "the restore to \(configuration.data.path) was not finished: what was erased may still be there", hint: "run the same `mitschnitt restore` again: it begins anew")
         }
         self.configuration = configuration
         self.logger = logger
@@ -53,6 +56,7 @@ public final class Recorder: RecorderAPI {
         }
         root = try given ?? Self.rootKey(data)
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
+        if let latest = try catalog.latestTime() { clock.resume(from: latest) }
         keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
         ledger = try ErasureLedger(path: data.appending(path: ErasureLedger.fileName).path, copy: configuration.ledgerCopy?.path)
         signer = try keys.noteSigner()

@@ -4,6 +4,7 @@ import Depacketize
 import Foundation
 import GRDB
 import JobQueue
+import Logging
 import Media
 import PacketLog
 import Renditions
@@ -159,6 +160,8 @@ extension Recorder {
             let folder = configuration.trackFolder(id.rawValue, stream.track).path
             let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
             let key = try await keys.key(KeyStore.track(track))
+            let faults = try await BlockingWork.run { try TrackManifest.faults(directory: folder, identity: identity, key: key, isThorough: false) }
+            if !faults.isEmpty { logger.error("a packet log is not what its manifest lists: somebody changed files", metadata: ["track": "\(track)", "segments": "\(faults.count)"]) }
             let packets = try await BlockingWork.run { try TrackManifest.read(directory: folder, identity: identity, key: key).reduce(0) { $0 + $1.packets } }
             if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: stream.summary != nil)) } else { try await setVerdict("empty", stream: stream.id) }
         }

@@ -4,6 +4,7 @@ import GRDB
 import JobQueue
 import Media
 import Renditions
+import SealedFile
 
 /// Rectification (Art. 16): the name is corrected at once, and every version that shows it is made again; the old one stays until then, and
 /// its key goes when the new one is there.
@@ -25,7 +26,7 @@ extension Recorder {
             return (person.isMinor, showing)
         }
         // The old name stays in no free page.
-        try await catalog.checkpoint()
+        await emptyLog()
         for recording in recordings.compactMap(RecordingID.init) { try await makeAgain(recording) }
         return ParticipantView(id: participant, name: request.name, minor: isMinor)
     }
@@ -33,14 +34,23 @@ extension Recorder {
     /// Has everything that mixes people made again; tracks stay as they are.
     func makeAgain(_ recording: RecordingID) async throws {
         let now = clock.now
-        let again = try await catalog.write { db in
-            guard try db.move(recording.rawValue, from: ["ready", "failed", "processing"], to: "processing") else { return false }
-            for group in try String.fetchAll(db, sql: "SELECT DISTINCT job_group FROM job WHERE job_group LIKE ? || '#%'", arguments: [recording.rawValue]) {
-                try JobStore.cancel(group: group, now: now, db)
-            }
-            return true
+        try await catalog.write { try Self.beginAgain(recording, now: now, $0) }
+        try await enqueueBegun(recording)
+    }
+
+    /// What was being made is not; a recording with tracks is `processing` again. Where the process dies before the new run is enqueued, the
+    /// next start does that.
+    static func beginAgain(_ recording: RecordingID, now: WallTime, _ db: Database) throws {
+        guard try db.move(recording.rawValue, from: ["ready", "failed", "processing"], to: "processing") else { return }
+        try cancelJobs(of: recording, now: now, db)
+    }
+
+    /// Enqueues the run of a recording that is to be made and has none.
+    func enqueueBegun(_ recording: RecordingID) async throws {
+        let isBegun = try await catalog.read { db in
+            try RecordingRecord.fetchOne(db, key: recording.rawValue)?.state == "processing" && Self.currentJobs(recording.rawValue, db).allSatisfy(\.state.isFinal)
         }
-        if again { try await enqueuePipeline(recording) }
+        if isBegun { try await enqueuePipeline(recording) }
     }
 
     /// Shreds versions that the catalog calls erased: superseded ones, and those whose end a kill interrupted.
@@ -50,12 +60,18 @@ extension Recorder {
         try await note(erased: ids.map(KeyStore.rendition))
         _ = try await keys.destroy(ids.map(KeyStore.rendition))
         let configuration = configuration
-        try await BlockingWork.run { for id in ids { try Self.remove(configuration.artifact(recording.rawValue, id.rawValue)) } }
+        try await BlockingWork.run { try Self.remove(ids.map { configuration.artifact(recording.rawValue, $0.rawValue) }) }
     }
 
     /// Removes a file or folder, and looks that it is gone.
     static func remove(_ file: URL) throws {
         if FileManager.default.fileExists(atPath: file.path) { try FileManager.default.removeItem(at: file) }
         guard !FileManager.default.fileExists(atPath: file.path) else { throw RecorderError(.storage, "a file could not be removed") }
+    }
+
+    /// The same for several; that they are gone is durable when it returns.
+    static func remove(_ files: [URL]) throws {
+        for file in files { try remove(file) }
+        for folder in Set(files.map { $0.deletingLastPathComponent().path }) where FileManager.default.fileExists(atPath: folder) { try DescriptorIO.syncDirectory(folder) }
     }
 }

@@ -3,7 +3,7 @@ import Foundation
 /// Figures beside the peers', measured side by side in one run: CPU seconds of whole processes, and ratios.
 ///
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
-/// `--only capture,media,remux,group` leaves the others out.
+/// `--only capture,media,remux,group,sweep` leaves the others out.
 @main
 struct Bench {
     static func main() async throws {
@@ -11,7 +11,7 @@ struct Bench {
         if arguments.count == 4, arguments[1] == "--capture", let port = UInt16(arguments[2]) { return try CaptureBench.capture(port: port, directory: arguments[3]) }
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
         let (seconds, minutes) = (value("--seconds").flatMap { Int($0) } ?? 60, max(1, value("--minutes").flatMap { Int($0) } ?? 6))
-        let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["capture", "media", "remux", "group"]
+        let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["capture", "media", "remux", "group", "sweep"]
         let folder = FileManager.default.temporaryDirectory.appending(path: "mitschnitt-bench-\(ProcessInfo.processInfo.processIdentifier)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }  // in the system's temporary folder
@@ -26,6 +26,10 @@ struct Bench {
         if only.contains("remux") {
             print("\ndepacketize and remux: a sealed packet log to Matroska, three rounds each, median")
             try await RemuxBench(folder: folder).run()
+        }
+        if only.contains("sweep") {
+            print("\nsweep: \(SweepBench.artefacts) expired artefacts of \(SweepBench.artefacts / SweepBench.perRecording) recordings; limit \(SweepBench.limitSeconds) s")
+            try await SweepBench(folder: folder).run()
         }
         if only.contains("group") {
             for isDiscontinuous in [true, false] {
