@@ -29,6 +29,9 @@ enum CatalogSchema {
         migrator.registerMigration("007 restriction, and finding a person everywhere") { db in
             try db.execute(sql: subjectRights)
         }
+        migrator.registerMigration("011 who is in a stream just now, and who was recorded in it") { db in
+            try db.execute(sql: presence)
+        }
         return migrator
     }
 

@@ -26,6 +26,7 @@ public final class Recorder: RecorderAPI {
     let signer: NoteSigner
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
+    let gates = LiveGates()
     let pipelines: [String: Pipeline]
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.

@@ -86,7 +86,8 @@ struct ServeCommand: AsyncParsableCommand {
             FileHandle.standardOutput.write(Data("listening on http://\(address.contains(":") ? "[\(address)]" : address):\(port)\n".utf8))
         }
         let group = ServiceGroup(configuration: .init(
-            services: [.init(service: web), .init(service: StageWorker(recorder: recorder)), .init(service: Housekeeping(recorder: recorder))],
+            services: [.init(service: web), .init(service: StageWorker(recorder: recorder)), .init(service: Housekeeping(recorder: recorder)),
+                       .init(service: GateWatch(recorder: recorder))],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         do {
             try await group.run()
