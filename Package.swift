@@ -99,7 +99,7 @@ let package = Package(
                           dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, system, signals, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "SRTP", "Tap", "JobQueue", "Catalog", "Renditions",
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
-        .executableTarget(name: "mitschnitt-bench", dependencies: ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux"], swiftSettings: settings),
+        .executableTarget(name: "mitschnitt-bench", dependencies: ["Catalog", httpClient, nio, nioHTTP, nioFoundation, "Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux"], swiftSettings: settings),
         .target(name: "TestSupport", dependencies: ["CSRTP", "SRTP", "Media", "RTP", "Depacketize"], path: "Tests/TestSupport", swiftSettings: settings),
         .executableTarget(name: "mitschnitt-torture", dependencies: ["Media", "RTP", "Depacketize", "TestSupport"], path: "Tests/Torture", swiftSettings: settings),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
