@@ -97,7 +97,9 @@ struct GateTests {
 
     /// Holds the catalog's write lock, as a stuck process would, until `body` is over.
     private func whileLocked(_ body: () async throws -> Void) async throws {
-        let other = try DatabaseQueue(path: rights.data.appending(path: "catalog.sqlite").path)
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let other = try DatabaseQueue(path: rights.data.appending(path: "catalog.sqlite").path, configuration: configuration)
         try await other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
         do { try await body() } catch {
             try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
