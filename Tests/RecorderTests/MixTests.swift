@@ -114,7 +114,8 @@ struct MixTests {
         let quiet = try #require(levels.indices.split { levels[$0] > 100 }.max { $0.count < $1.count })
         let (start, end) = (Double(quiet.startIndex) / 100, Double(quiet.endIndex) / 100)
         #expect(abs(Double(levels.count) / 100 - whole) < 0.1, "\(levels.count) \(whole)")
-        #expect(abs(start - (before - times[0]).seconds) < 0.06 && abs(end - (after - times[0]).seconds) < 0.06, "\(start)-\(end), \((before - times[0]).seconds)-\((after - times[0]).seconds)")
+        // The last packet's own length, and what the decoder conceals behind it (60 ms at most), are still heard.
+        #expect((-0.03..<0.1).contains(start - (before - times[0]).seconds) && abs(end - (after - times[0]).seconds) < 0.06, "\(start)-\(end), \((before - times[0]).seconds)-\((after - times[0]).seconds)")
         await recorder.shutDown()
     }
 }
