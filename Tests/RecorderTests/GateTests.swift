@@ -360,4 +360,43 @@ struct GateTests {
         #expect(try await kinds() == ["mix": 1, "composite": 2, "waveform": 1, "thumbnail": 2])
         await recorder.shutDown()
     }
+
+    @Test("no packet that arrives after the answer to a withdrawal is kept, with many streams running, and no neighbour's is lost to it")
+    func manyStreams() async throws {
+        let count = 40
+        let made = try await made(count, streams: (0..<count).map { [$0] })
+        for person in 0..<count { try await decide(.given, made, person) }
+        let flag = Flag()
+        let streams = made.view.streams
+        // All streams' packets, one after the other and without a pause.
+        async let flood: Void = BlockingWork.onThread(named: "flood") {
+            var number = 0
+            while !flag.isOver.load(ordering: .acquiring) {
+                for stream in streams { send([9, 9, 9], 1, from: number & 0xFFFF, to: stream) }
+                number += 1
+                usleep(2_000)
+            }
+        }
+        _ = try await counted(made, count - 1) { $0.packets > 20 }
+        var answers: [Int: WallTime] = [:]
+        for person in stride(from: 0, to: count, by: 4) {
+            try await decide(.withdrawn, made, person)
+            var time = timespec()
+            clock_gettime(CLOCK_REALTIME, &time)
+            answers[person] = WallTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+        }
+        let before = try await counted(made, 1) { _ in true }.packets
+        _ = try await counted(made, 1) { $0.packets > before + 20 }
+        flag.isOver.store(true, ordering: .releasing)
+        try await flood
+        _ = try await recorder.control(made.id, .stop, as: rights.moderator)
+        for place in 0..<count {
+            let arrivals = try await kept(made, place).compactMap { record -> WallTime? in if case .rtp(let arrival, _) = record { arrival } else { nil } }
+            #expect(arrivals.count > 20)
+            if let answer = answers[place] { #expect(arrivals.allSatisfy { $0 <= answer }) } else { #expect(arrivals.contains { $0 > answers.values.max()! }) }
+        }
+        await recorder.shutDown()
+    }
+
+    private final class Flag: Sendable { let isOver = Atomic(false) }
 }
