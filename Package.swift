@@ -100,7 +100,7 @@ let package = Package(
                                          "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench",
-                          dependencies: ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux", "Catalog", "Recorder", grdb, log], swiftSettings: settings),
+                          dependencies: ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux", "Catalog", "Recorder", httpClient, nio, nioHTTP, nioFoundation, grdb, log], swiftSettings: settings),
         .target(name: "TestSupport", dependencies: ["CSRTP", "SRTP", "Media", "RTP", "Depacketize"], path: "Tests/TestSupport", swiftSettings: settings),
         .target(name: "Histories", dependencies: ["TestSupport", "Media", "Depacketize", "Consent", "SealedFile", "PacketLog", "Tap", "Catalog", "Renditions", "Recorder", grdb, log],
                 path: "Tests/Histories", swiftSettings: settings),

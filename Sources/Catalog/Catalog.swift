@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import GRDB
 import Media
 
@@ -8,6 +9,9 @@ import Media
 /// (`secure_delete`). Calls run on GRDB's own threads, never on the cooperative pool.
 public final class Catalog: Sendable {
     private let pool: DatabasePool
+    private let path: String
+    /// Device and inode of the file that was opened.
+    private let file: [UInt64]
 
     public init(path: String) throws {
         var configuration = Configuration()
@@ -18,6 +22,8 @@ public final class Catalog: Sendable {
         configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY") }
         OwnerOnly.prepare(path)
         pool = try DatabasePool(path: path, configuration: configuration)
+        self.path = path
+        file = Self.file(path)
         // GRDB sets NORMAL for WAL after `prepareDatabase`.
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
         guard try pool.read({ try !CatalogSchema.migrator.hasBeenSuperseded($0) }) else { throw WrittenByNewerVersion() }
@@ -50,11 +56,26 @@ public final class Catalog: Sendable {
         }
     }
 
+    private static func file(_ path: String) -> [UInt64] {
+        var status = stat()
+        return stat(path, &status) == 0 ? [UInt64(status.st_dev), UInt64(status.st_ino)] : []
+    }
+
+    /// The database was removed or replaced while it was open: SQLite goes on with a file that nobody finds again.
+    public struct FileGone: Error, CustomStringConvertible {
+        public var description: String { "the catalog's file is not the one that was opened: stop the server, restore the file, start again" }
+    }
+
     /// Reads one consistent state.
     public func read<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.read(body) }
 
-    /// One transaction: all of it, or nothing.
-    public func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.write(body) }
+    /// One transaction: all of it, or nothing. Throws ``FileGone`` where it would be lost.
+    public func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        try await pool.write { [path, file] db in
+            guard Self.file(path) == file else { throw FileGone() }
+            return try body(db)
+        }
+    }
 
     /// How far the clock had come; nil where it was never noted. Blocks.
     public func latestTime() throws -> WallTime? { try pool.read { try $0.latestTime() } }

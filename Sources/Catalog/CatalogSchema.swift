@@ -33,6 +33,9 @@ enum CatalogSchema {
             // One row: the latest time that anything was ended by. Time does not go back behind it, whatever the machine's clock says.
             try db.execute(sql: "CREATE TABLE service_clock (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), latest INTEGER NOT NULL)")
         }
+        migrator.registerMigration("011 who is in a stream just now, and who was recorded in it") { db in
+            try db.execute(sql: presence)
+        }
         return migrator
     }
 

@@ -19,10 +19,11 @@ extension Database {
 
     // MARK: Recordings
 
-    public func streams(of recording: String) throws -> [(stream: StreamRecord, participants: [String])] {
-        let streams = try StreamRecord.fetchAll(self, sql: "SELECT * FROM stream WHERE recording = ? ORDER BY position", arguments: [recording])
-        return try streams.map { stream in
-            (stream, try String.fetchAll(self, sql: "SELECT participant FROM stream_participant WHERE stream = ? ORDER BY participant", arguments: [stream.id]))
+    /// The streams of a recording with whoever is, or was, in them; `recordedOnly`: with those who were in them while the gate was open.
+    public func streams(of recording: String, recordedOnly: Bool = false) throws -> [(stream: StreamRecord, participants: [String])] {
+        let people = try presence(in: recording)
+        return try StreamRecord.fetchAll(self, sql: "SELECT * FROM stream WHERE recording = ? ORDER BY position", arguments: [recording]).map { stream in
+            (stream, (people[stream.id] ?? []).filter { $0.isRecorded || !recordedOnly }.map(\.participant))
         }
     }
 

@@ -53,7 +53,7 @@ extension Recorder {
                 WHERE recording = ? AND participant = ?
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
-            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ?",
+            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND is_recorded",
                                              arguments: [recording.rawValue, participant.rawValue])
             return (tracks, renditions)
         }
@@ -95,7 +95,7 @@ extension Recorder {
     /// Who asked for erasure and is still there.
     func withdrawnAndKept(_ recording: RecordingID) async throws -> Set<ParticipantID> {
         let kept = try await catalog.read { db in
-            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased'",
+            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased' AND is_recorded",
                                     arguments: [recording.rawValue]))
         }
         let events = try await catalog.read { try $0.consentEvents(of: recording) }

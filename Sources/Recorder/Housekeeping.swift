@@ -12,7 +12,7 @@ import ServiceLifecycle
 import Synchronization
 import Tap
 
-/// What happens by itself: consents that end close gates, recordings past their date are erased, lost leases are freed.
+/// What happens by itself, beside ``GateWatch``: recordings past their date are erased, lost leases are freed.
 public final class Housekeeping: Service {
     private let recorder: Recorder
 
@@ -34,16 +34,15 @@ extension Recorder {
         do {
             let now = clock.now
             try await settleRestrictions()
-            try await updateGates()
+            await confirmConsents()
             try await sweep()
             try await payDebts()
             try await keepTime()
             try await checkpointAuditIfDue()
             _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
         } catch {
-            // Where consents cannot be read nothing may pass.
-            for session in live.withLock({ Array($0.values) }) { session.closeAllGates(at: clock.now) }
-            logger.error("housekeeping failed; all gates are closed until it works again", metadata: ["error": "\(error)"])
+            // Gates have a watch of their own.
+            logger.error("housekeeping failed; it is tried again", metadata: ["error": "\(error)"])
         }
     }
 
@@ -63,6 +62,7 @@ extension Recorder {
         try await payDebts()
         try await checkpointAudit()
         try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
+        try await settleUnstored()
         try await discardUnpublished()
         try await askAgainWhereNoticeChanged()
         for state in ["recording", "paused", "processing"] {
@@ -140,6 +140,7 @@ extension Recorder {
         var prepared: [PreparedStream] = []
         var options = configuration.tap
         options.allowedSources = Self.list(record.sources)
+        options.consentSeconds = Self.consentSeconds
         for (stream, people) in try await catalog.read({ try $0.streams(of: record.id) }) where stream.verdict != "erased" {
             guard let streamID = StreamID(rawValue: stream.id), let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind) else { continue }
             let folder = configuration.trackFolder(record.id, stream.track).path

@@ -29,6 +29,7 @@ public final class Recorder: RecorderAPI {
     /// Whether something that was erased may still be in the catalog's write-ahead log: at a start nobody knows.
     let owesCheckpoint = Mutex(true)
     let keptTime = Mutex<WallTime?>(nil)
+    let gates = LiveGates()
     let pipelines: [String: Pipeline]
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.

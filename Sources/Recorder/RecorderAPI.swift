@@ -24,6 +24,7 @@ public protocol RecorderAPI: SubjectRightsAPI {
     func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView
     func recordings(of meeting: MeetingID, as principal: Principal) async throws -> [RecordingView]
     func recording(_ id: RecordingID, as principal: Principal) async throws -> RecordingView
+    func notePresence(_ request: PresenceRequest, in recording: RecordingID, as principal: Principal) async throws -> RecordingView
     func control(_ id: RecordingID, _ command: RecordingCommand, as principal: Principal) async throws -> RecordingView
 
     // Consent

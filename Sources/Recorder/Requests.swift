@@ -109,6 +109,19 @@ public struct ConsentRequest: Codable, Sendable {
     }
 }
 
+/// Somebody joined a stream, or left it. Whoever joins again is asked again.
+public struct PresenceRequest: Codable, Sendable {
+    public var stream: StreamID
+    public var participant: ParticipantID
+    public var present: Bool
+
+    public init(stream: StreamID, participant: ParticipantID, present: Bool) {
+        self.stream = stream
+        self.participant = participant
+        self.present = present
+    }
+}
+
 public struct GrantRequest: Codable, Sendable {
     /// Default share-with-participants.
     public var purpose: Purpose?

@@ -43,13 +43,14 @@ extension Recorder {
         try require([.moderator, .participant, .grant], principal)
         let record = try await recordingRecord(recording, principal)
         let now = clock.now
-        let (list, state, hold) = try await catalog.read { db in
-            (try db.renditions(of: record.id).map { (rendition: $0.rendition, people: $0.members, media: try db.membership(of: $0.rendition.id)) },
-             try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+        let (list, agreed, state, hold) = try await catalog.read { db in
+            let state = try db.consentState(of: recording)
+            let list = try db.renditions(of: record.id)
+            return (list, try Set(list.map(\.rendition).filter { try db.isAgreed($0, state, now: now) }.map(\.id)), state, try db.restriction(of: record.id, now: now))
         }
-        return list.compactMap { rendition, people, members in
+        return list.compactMap { rendition, people in
             guard let id = RenditionID(rawValue: rendition.id), let container = StageOutput.Container(rawValue: rendition.container) else { return nil }
-            let refusal = refusal(rendition, members, record, state, hold, principal)
+            let refusal = refusal(rendition, isAgreed: agreed.contains(rendition.id), record, state, hold, principal)
             return RenditionView(
                 id: id, kind: rendition.kind, container: rendition.container, mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
                 contains: people.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
@@ -60,7 +61,7 @@ extension Recorder {
     }
 
     /// Why this principal may not read this rendition now; nil where they may. Asked at each request, and again while one runs.
-    private func refusal(_ rendition: RenditionRecord, _ members: [(participant: String, modality: String)], _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
+    private func refusal(_ rendition: RenditionRecord, isAgreed: Bool, _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
                          _ principal: Principal) -> RecorderError? {
         let now = clock.now
         guard let purpose = Purpose(rawValue: rendition.purpose), let participant = principal.participant, principal.role == .participant || principal.role == .grant else {
@@ -71,12 +72,9 @@ extension Recorder {
         guard rendition.state == "ready", rendition.expiresAt > now.nanoseconds else { return RecorderError(.gone, "this version of the recording is gone") }
         guard record.releasedAt != nil else { return RecorderError(.notConsented, "the moderator has not released the recording yet") }
         do { try Self.requireSharing(participant, purpose, state, now) } catch { return error }
-        // Whoever is in it must still agree that just this of them is shared: a yes to the voice alone is none to the picture.
-        let agreed = members.allSatisfy { member in
-            guard let id = ParticipantID(rawValue: member.participant), let modality = Modality(rawValue: member.modality) else { return false }
-            return state.allows(id, modality, purpose, at: now)
-        }
-        return agreed ? nil : RecorderError(.notConsented, "not everybody in it agrees to share it any more", hint: "a new version is being made")
+        // Whoever is in it must still agree that it is shared; somebody's no that waits to be stored counts already.
+        let isSaid = RecordingID(rawValue: record.id).map(gates.isUnstored) ?? true
+        return isAgreed && !isSaid ? nil : RecorderError(.notConsented, "not everybody in it agrees to share it any more", hint: "a new version is being made")
     }
 
     public func download(_ id: RenditionID, as principal: Principal) async throws -> Download {
@@ -102,10 +100,11 @@ extension Recorder {
         }
         let record = try await recordingRecord(recording, principal)
         let now = clock.now
-        let (members, state, hold) = try await catalog.read { db in
-            (try db.membership(of: rendition.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+        let (isAgreed, state, hold) = try await catalog.read { db in
+            let state = try db.consentState(of: recording)
+            return (try db.isAgreed(rendition, state, now: now), state, try db.restriction(of: record.id, now: now))
         }
-        if let refusal = refusal(rendition, members, record, state, hold, principal) { throw refusal }
+        if let refusal = refusal(rendition, isAgreed: isAgreed, record, state, hold, principal) { throw refusal }
         return (rendition, record)
     }
 

@@ -49,7 +49,7 @@ extension StageWorker {
         let (streams, state, names) = try await recorder.catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
             let people = try record.map { try db.participants(of: $0.meeting) } ?? []
-            return (try db.streams(of: recording.rawValue), try db.consentState(of: recording), Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first })
+            return (try db.streams(of: recording.rawValue, recordedOnly: true), try db.consentState(of: recording), Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first })
         }
         var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil))
         do {
@@ -64,7 +64,7 @@ extension StageWorker {
                 // Only what may be used for this pipeline's purpose goes in, asked now and not when the meeting ended.
                 let usable = streams.filter { stream, people in
                     guard stream.summary != nil, let kind = MediaKind(rawValue: stream.kind) else { return false }
-                    return !people.isEmpty && people.allSatisfy { ParticipantID(rawValue: $0).map { state.allows($0, kind.modality, payload.purpose, at: now) } ?? false }
+                    return Recorder.allow(people, kind, payload.purpose, state, at: now)
                 }
                 try await prepareInputs(payload, usable, names, &preparation)
                 try await prepareOutputs(payload, lease, &preparation)

@@ -55,6 +55,7 @@ extension Recorder {
     func end(_ ids: [RecordingID], trigger: String, actor: String) async throws -> Set<RecordingID> {
         for id in ids {
             let session = live.withLock { $0.removeValue(forKey: id) }
+            gates.forget(id)
             if let session { _ = try await BlockingWork.run { session.stop() } }
         }
         let families = try await keys.families(of: ids)

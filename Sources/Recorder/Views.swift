@@ -148,6 +148,8 @@ public struct ConsentView: Codable, Sendable {
         public var recorded: Bool
         /// They withdrew and asked for erasure, which waits for the end of the recording's restriction.
         public var erasureWaits: Bool?
+        /// They came back, or joined another stream, after they said yes: they are asked again, and not recorded there until they answer.
+        public var asksAgain: Bool?
     }
     public var recording: RecordingID
     /// A participant sees only their own line; a moderator sees all, without purposes' history.

@@ -37,6 +37,8 @@ public struct TapOptions: Sendable {
     public var receiveBufferBytes = 8 << 20
     /// Addresses that may send; empty: any.
     public var allowedSources: [String] = []
+    /// Seconds for which an open gate stays open without word that consents can still be read; nil: for ever.
+    public var consentSeconds: Double?
     /// Ports that streams' m-lines had before a restart.
     public var fixedPorts: [StreamID: [TapEndpoint]] = [:]
     /// Set: no sockets and no threads. Packets are given with ``CaptureSession/deliver(_:to:arrival:)`` and written with
@@ -85,6 +87,9 @@ public final class CaptureSession: Sendable {
     private let isStopping = Atomic(false)
     /// Counts openings and resumes: a backlog is over only if the socket was read after the last one. Changed under the lock.
     private let openings = Atomic(0)
+    /// When consents were last known, in nanoseconds since the machine started (suspended or not).
+    private let confirmed = Atomic(CaptureSession.uptime())
+    private let consentSeconds: Double?
     private let receiverEnded = DispatchSemaphore(value: 0)
     private let writerEnded = DispatchSemaphore(value: 0)
 
@@ -129,6 +134,7 @@ public final class CaptureSession: Sendable {
         }
         self.streams = streams
         sendersAreAnnounced = !allowed.isEmpty
+        consentSeconds = options.consentSeconds
         self.sockets = sockets
         layers = ports.map { $0.map { TapEndpoint(address: options.address, rtpPort: $0.rtp, rtcpPort: $0.rtcp) } }
         var core = CaptureCore(streams: streams, ports: ports, allowed: allowed)
@@ -172,12 +178,22 @@ public final class CaptureSession: Sendable {
         return WallTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
 
+    private static func uptime() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
     // MARK: What others call
+
+    /// Consents were read just now: open gates may stay open for another ``TapOptions/consentSeconds``.
+    public func confirm() { confirmed.store(Self.uptime(), ordering: .releasing) }
 
     /// Opens or closes a gate; in force when it returns. Opening a video's asks its sender for a key frame.
     public func setGate(_ isOpen: Bool, stream: StreamID, at time: WallTime) {
         guard let place = streams.firstIndex(where: { $0.id == stream }) else { return }
         shared.withLock { shared in
+            if isOpen { confirm() }
             guard shared.core.setGate(isOpen, stream: place, at: time, arrivedFrom: now), isOpen else { return }
             openings.wrappingAdd(1, ordering: .releasing)
         }
@@ -242,6 +258,7 @@ public final class CaptureSession: Sendable {
         var waiting = sockets.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         while !isStopping.load(ordering: .acquiring) {
             let ready = poll(&waiting, nfds_t(waiting.count), 50)
+            closeUnconfirmed()
             if ready > 0 {
                 for place in waiting.indices where waiting[place].revents != 0 { drain(sockets[place], batch) }
             }
@@ -251,6 +268,12 @@ public final class CaptureSession: Sendable {
         }
         // What arrived before the stop is still taken.
         for socket in sockets { drain(socket, batch) }
+    }
+
+    /// The last line of defence: this thread needs neither a store nor anybody's help to close gates that nobody vouches for any more.
+    private func closeUnconfirmed() {
+        guard let consentSeconds, Double(Self.uptime() - confirmed.load(ordering: .acquiring)) > consentSeconds * 1e9 else { return }
+        closeAllGates(at: Self.now())
     }
 
     /// Reads a socket until it is empty, at most 64 batches so that no socket starves the others.

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Catalog
+import CLinux
 import Configuration
 import Consent
 import Foundation
+import Glibc
 import Logging
 import Recorder
 import SealedFile
@@ -78,6 +80,8 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
             throw CommandError(what: "the server cannot start: \(error)", hint: "`mitschnitt doctor --data \(recording.data.path)` looks closer")
         }
+        // Two files a stream, its socket and its log: a thousand streams are more than what Debian gives to start with.
+        if clinux_raise_open_files(65_536) != 0 { logger.warning("the limit of open files could not be raised", metadata: ["error": "\(String(cString: strerror(errno)))"]) }
         let token = try await recorder.provideOperatorToken()
         try await recorder.recover()
         logger.info("operator token", metadata: ["file": "\(token)"])
@@ -86,7 +90,8 @@ struct ServeCommand: AsyncParsableCommand {
             FileHandle.standardOutput.write(Data("listening on http://\(address.contains(":") ? "[\(address)]" : address):\(port)\n".utf8))
         }
         let group = ServiceGroup(configuration: .init(
-            services: [.init(service: web), .init(service: StageWorker(recorder: recorder)), .init(service: Housekeeping(recorder: recorder))],
+            services: [.init(service: web), .init(service: StageWorker(recorder: recorder)), .init(service: Housekeeping(recorder: recorder)),
+                       .init(service: GateWatch(recorder: recorder))],
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         do {
             try await group.run()
