@@ -29,6 +29,9 @@ enum CatalogSchema {
         migrator.registerMigration("007 restriction, and finding a person everywhere") { db in
             try db.execute(sql: subjectRights)
         }
+        migrator.registerMigration("008 downloads as entries, who is told what, receipts of persons") { db in
+            try db.execute(sql: dutiesToTell)
+        }
         return migrator
     }
 

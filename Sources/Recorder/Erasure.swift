@@ -49,6 +49,7 @@ extension Recorder {
                 final.objects[place].keyDestroyedAt = destroyed.seconds
                 final.objects[place].unlinkedAt = unlinked.seconds
             }
+            final.backupsGoneAt = final.backupsGoneAt ?? self.backupsGone(after: unlinked)
             try self.attest(&final, actor: actor, at: unlinked, db)
             try db.execute(sql: "UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
             try db.execute(sql: "UPDATE recording SET state = 'erased' WHERE id = ?", arguments: [id.rawValue])
@@ -62,7 +63,7 @@ extension Recorder {
         try await BlockingWork.run { try ledger.append(ids, now: now) }
     }
 
-    private func draft(_ keyID: String) async throws -> ReceiptView.Object {
+    func draft(_ keyID: String) async throws -> ReceiptView.Object {
         let fingerprint = try await keys.fingerprint(keyID)
         let id = String(keyID.split(separator: ":")[1])
         let sha = try await catalog.read { db in
@@ -97,6 +98,7 @@ extension Recorder {
                 WHERE recording = ? AND participant = ?
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
+            try db.tell(db.readers(of: renditions, but: participant.rawValue), kind: "withdrawn", event: "withdrawn:\(recording):\(participant)", recording: recording.rawValue, now: now)
             let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ?",
                                              arguments: [recording.rawValue, participant.rawValue])
             return (tracks, renditions)
@@ -106,8 +108,10 @@ extension Recorder {
         var doomed = renditions.compactMap(RenditionID.init).map(KeyStore.rendition)
         // A live track's log is still being written; its key goes when the recording stops.
         if !isLive { doomed += tracks.compactMap(TrackID.init).map(KeyStore.track) }
+        try await draftReceipt(of: participant, in: recording, doomed)
         try await note(erased: doomed)
         _ = try await keys.destroy(doomed)
+        let destroyed = clock.now
         let configuration = configuration
         try await BlockingWork.run {
             for id in renditions { unlink(configuration.artifact(recording.rawValue, id).path) }
@@ -117,11 +121,14 @@ extension Recorder {
                 if FileManager.default.fileExists(atPath: folder.path) { try FileManager.default.removeItem(at: folder) }
             }
         }
-        try await catalog.write { db in
+        let unlinked = clock.now
+        try await catalog.write { [self] db in
             if !isLive {
                 for track in tracks { try db.execute(sql: "UPDATE stream SET summary = NULL, verdict = 'erased', file = NULL WHERE track = ?", arguments: [track]) }
             }
-            try AuditLog.append(actor: actor, action: "participant.erased", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+            if try !finishReceipt(of: participant, in: recording, destroyed, unlinked, actor: actor, db) {
+                try AuditLog.append(actor: actor, action: "participant.erased", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+            }
         }
         try await catalog.checkpoint()
         guard !isLive else { return }

@@ -31,6 +31,7 @@ public final class Housekeeping: Service {
 
 extension Recorder {
     func tidy() async {
+        let began = ContinuousClock.now
         do {
             let now = clock.now
             try await settleRestrictions()
@@ -46,11 +47,13 @@ extension Recorder {
             for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
             try await checkpointAuditIfDue()
             _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
+            sweeps.withLock { $0.succeed(after: ContinuousClock.now - began, at: now) }
         } catch {
             // Where consents cannot be read nothing may pass.
             for session in live.withLock({ Array($0.values) }) { session.closeAllGates(at: clock.now) }
             logger.error("housekeeping failed; all gates are closed until it works again", metadata: ["error": "\(error)"])
         }
+        await keepRecords()
     }
 
     /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again, jobs that were

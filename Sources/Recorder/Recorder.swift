@@ -27,6 +27,9 @@ public final class Recorder: RecorderAPI {
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
     let pipelines: [String: Pipeline]
+    /// Where others add figures for the metrics page.
+    public let metricRegistry = MetricRegistry()
+    let sweeps = Mutex(SweepFigures())
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
     ///

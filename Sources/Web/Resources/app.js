@@ -14,6 +14,8 @@ const texts = {
     restrict: 'Für 31 Tage einschränken', restrictWhy: 'Einschränken, weil', lift: 'Einschränkung aufheben', restrictHelp: 'Dann wird die Aufzeichnung nur aufbewahrt, bis Ihr Anliegen geklärt ist. Länger oder noch einmal: über die Moderation.',
     restricted: 'Eingeschränkt bis', restrictedNote: 'Die Aufzeichnung wird nur aufbewahrt, sonst geschieht nichts mit ihr. Grund: ', erasureWaits: 'Ihr Widerruf gilt; gelöscht wird, sobald die Einschränkung endet.',
     reason: { accuracy: 'die Richtigkeit wird bestritten', unlawful: 'sie ist möglicherweise unrechtmäßig', 'legal-claims': 'sie wird für Rechtsansprüche gebraucht', objection: 'ein Widerspruch wird geprüft' },
+    email: 'E-Mail-Adresse (freiwillig)', save: 'Speichern', understood: 'Gelesen', receipt: 'Quittung über die Löschung Ihrer Aufnahmen',
+    emailHelp: 'Dorthin schreiben wir nur, was Sie wissen müssen: wenn jemand widerrufen hat oder eine Aufzeichnung endet. Leer: nur auf dieser Seite.',
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
     state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
     kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
@@ -37,6 +39,8 @@ const texts = {
     restrict: 'Restrict for 31 days', restrictWhy: 'Restrict, because', lift: 'End the restriction', restrictHelp: 'The recording is then only kept until your matter is settled. For longer, or once more: through the moderator.',
     restricted: 'Restricted until', restrictedNote: 'The recording is kept, and nothing else is done with it. Reason: ', erasureWaits: 'Your withdrawal holds; erasure follows as soon as the restriction ends.',
     reason: { accuracy: 'its accuracy is contested', unlawful: 'it may be unlawful', 'legal-claims': 'it is needed for legal claims', objection: 'an objection is being looked at' },
+    email: 'E-mail address (optional)', save: 'Save', understood: 'I have read it', receipt: 'Receipt for the erasure of what was recorded of you',
+    emailHelp: 'We write there only what you have to know: that somebody withdrew, or that a recording ends. Empty: on this page only.',
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
     state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
     kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
@@ -100,6 +104,28 @@ async function ownData(me) {
   });
 }
 
+// What people have to know: shown until they say that they have read it.
+async function told() {
+  const list = await call('GET', `/v1/me/notifications?language=${language}`);
+  $('#told').replaceChildren(...list.map((message) => {
+    const card = copy('message');
+    $('h3', card).textContent = message.subject;
+    $('p', card).textContent = message.text;
+    $('button', card).addEventListener('click', () => attempt(async () => { await call('POST', `/v1/me/notifications/${message.id}/read`); card.remove(); }));
+    return card;
+  }));
+}
+
+async function contact() {
+  // Nobody has to have one.
+  $('#email').value = await call('GET', '/v1/me/contact').then(({ email }) => email, () => '');
+  $('#contact').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const email = $('#email').value.trim();
+    attempt(async () => { await (email ? call('PUT', '/v1/me/contact', { email, language }) : call('DELETE', '/v1/me/contact')); say(t('saved')); });
+  });
+}
+
 function restriction(card, recording, base, me) {
   const [place, lift] = [$('.restrict', card), $('.lift', card)];
   place.hidden = Boolean(recording.restriction);
@@ -147,6 +173,11 @@ async function participantCard(recording, me) {
   for (const [name, decision] of [['give', 'given'], ['refuse', 'refused'], ['withdraw', 'withdrawn']]) $(`.${name}`, card).addEventListener('click', () => decide(decision));
   $('.withdraw', card).disabled = own?.decision !== 'given';
   restriction(card, recording, base, me);
+  if (own?.decision === 'withdrawn') {
+    // There is one only where something of them had been recorded.
+    const url = `${base}/receipt?participant=${me.participant}`;
+    call('GET', url).then(() => { $('.receipt a', card).href = url; $('.receipt', card).hidden = false; }, () => {});
+  }
   results(card, renditions);
   return card;
 }
@@ -280,6 +311,6 @@ if (page === 'index') {
   attempt(async () => {
     const me = await call('GET', '/v1/me');
     csrf = me.csrf;
-    await (page === 'participant' ? Promise.all([participant(me), ownData(me)]) : moderator());
+    await (page === 'participant' ? Promise.all([participant(me), ownData(me), told(), contact()]) : Promise.all([moderator(), told(), contact()]));
   });
 }
