@@ -9,7 +9,7 @@ extension CatalogSchema {
         -- What of the log is about downloads and about who was told goes with the list of downloads.
         CREATE INDEX audit_event_reading ON audit_event (at) WHERE action IN ('download','recipient.told','recipient.mailed');
         ALTER TABLE meeting ADD COLUMN moderator TEXT;
-        UPDATE meeting SET moderator = (SELECT actor FROM audit_event WHERE action = 'meeting.created' AND object = meeting.id);
+        UPDATE meeting SET moderator = actor FROM audit_event WHERE action = 'meeting.created' AND object = meeting.id;
         -- Where a person can be reached: of a participant it goes with their identity.
         CREATE TABLE contact (
           subject TEXT NOT NULL PRIMARY KEY,

@@ -44,8 +44,8 @@ extension Recorder {
         let cutoff = days(configuration.retention.technicalDataDays, before: now)
         let due = try await catalog.read { try String.fetchAll($0, sql: TechnicalData.due, arguments: [cutoff.nanoseconds]) }
         guard !due.isEmpty else { return }
-        for recording in due {
-            let tracks = try await catalog.write { db in
+        let tracks = try await catalog.write { db in
+            try due.flatMap { recording in
                 let streams = try db.streams(of: recording).map(\.stream)
                 for stream in streams where !stream.isFile {
                     try db.execute(sql: "UPDATE stream SET sdp = ? WHERE id = ?", arguments: [TechnicalData.removed(from: stream.sdp), stream.id])
@@ -53,9 +53,11 @@ extension Recorder {
                 try db.execute(sql: "UPDATE recording SET sources = '[]' WHERE id = ?", arguments: [recording])
                 return streams.compactMap { TrackID(rawValue: $0.track) }
             }
-            try await keys.forgetSecrets(of: tracks)
-            // Last: a kill before it does all of it again.
-            try await catalog.write { try $0.execute(sql: "UPDATE recording SET technical_erased_at = ? WHERE id = ?", arguments: [now.nanoseconds, recording]) }
+        }
+        try await keys.forgetSecrets(of: tracks)
+        // Last: a kill before it does all of it again.
+        try await catalog.write { db in
+            for recording in due { try db.execute(sql: "UPDATE recording SET technical_erased_at = ? WHERE id = ?", arguments: [now.nanoseconds, recording]) }
         }
         try await catalog.checkpoint()
     }
