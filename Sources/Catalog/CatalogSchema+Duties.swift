@@ -17,7 +17,7 @@ extension CatalogSchema {
           address TEXT NOT NULL CHECK (length(address) BETWEEN 3 AND 254),
           language TEXT NOT NULL CHECK (language IN ('de','en')),
           CHECK (participant IS NULL OR participant = subject)
-        ) WITHOUT ROWID;
+        );
         -- What somebody has to be told: entered in the transaction that causes it, once for each person and event.
         CREATE TABLE notification (
           id TEXT NOT NULL PRIMARY KEY CHECK (length(id) = 32),

@@ -63,7 +63,8 @@ public final class MailServer: @unchecked Sendable {
 
     public func stop() {
         guard process.isRunning else { return }
-        process.terminate()
+        // It inherited the mask of whatever thread started it: only this signal is sure to reach it.
+        kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
     }
 
