@@ -28,12 +28,12 @@ public struct MailMessage: Hashable, Sendable {
             + Array(body.base64EncodedString(options: [.lineLength76Characters, .endLineWithCarriageReturn, .endLineWithLineFeed]).utf8) + [13, 10]
     }
 
-    /// Encoded words of at most 75 characters (RFC 2047), none of which cuts a character in two.
+    /// Encoded words in lines of at most 76 characters, the header's name included (RFC 2047 section 2), none of which cuts a character in two.
     static func encoded(_ subject: String) -> String {
         var words: [[UInt8]] = [[]]
         for character in subject {
             let bytes = Array(String(character).utf8)
-            if words[words.count - 1].count + bytes.count > 45 { words.append([]) }
+            if words[words.count - 1].count + bytes.count > 39 { words.append([]) }
             words[words.count - 1] += bytes
         }
         return words.map { "=?utf-8?B?\(Data($0).base64EncodedString())?=" }.joined(separator: "\r\n ")

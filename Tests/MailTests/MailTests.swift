@@ -30,7 +30,7 @@ struct MailTests {
             """, [folder.path + "/m"])
         let values = try #require(try JSONSerialization.jsonObject(with: Data(read.utf8)) as? [Any])
         #expect(values[0] as? String == message.subject && values[3] as? String == "<0a1b@example.org>" && values[5] as? String == "auto-generated")
-        #expect([values[1], values[2]] as? [String] == ["<aufzeichnung@example.org>", "<anna@example.net>"])
+        #expect([values[1], values[2]] as? [String] == ["aufzeichnung@example.org", "anna@example.net"])
         #expect(values[4] as? String == "Mon, 21 Sep 2026 14:13:20 +0000")
         #expect((values[6] as? String)?.replacing("\r\n", with: "\n") == text && values[7] as? [String] == [])
     }
