@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # Debian 12 packages: what the build links, what the tests use as a second opinion, and the font of the name labels.
 PACKAGES := ca-certificates ffmpeg fonts-dejavu-core libavcodec-dev libavfilter-dev libavformat-dev libavutil-dev \
-            libebur128-dev libopus-dev libsqlite3-dev libsrtp2-dev curl libswresample-dev libswscale-dev mkvtoolnix pkg-config
+            libcurl4-openssl-dev libebur128-dev libopus-dev libsqlite3-dev libsrtp2-dev curl libswresample-dev libswscale-dev mkvtoolnix pkg-config python3-aiosmtpd
 BIN := .build/release
 
 .PHONY: help install build demo test torture fuzz bench clean

@@ -81,6 +81,9 @@ let package = Package(
         // Jobs and the catalog share one database.
         library("JobQueue", ["Media", grdb]),
         library("Catalog", ["Media", "Consent", "SealedFile", "JobQueue", grdb, crypto]),
+        // Messages to people, handed to a mail server.
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        library("Mail", ["CCurl"]),
         // From a pipeline file to stage orders, and the child process that carries them out.
         library("Renditions", ["Media", "Depacketize", "PacketLog", "SealedFile", "CLinux", yams, subprocess, system]),
         .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavfilter libswresample libswscale libavutil",
@@ -91,13 +94,13 @@ let package = Package(
         library("Stages", ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Renditions", "FFmpeg"]),
         // The use cases, and the ways to reach them.
         library("Recorder", ["Media", "RTP", "Depacketize", "Consent", "SealedFile", "PacketLog", "SRTP", "Tap", "JobQueue", "Catalog", "Renditions",
-                             crypto, grdb, log, lifecycle]),
+                             "Mail", crypto, grdb, log, lifecycle]),
         library("Web", ["Media", "RTP", "Consent", "Recorder", "SealedFile", hummingbird, nio, httpTypes, lifecycle, crypto, log],
                 resources: ["index.html", "participant.html", "moderator.html", "style.css", "app.js", "openapi.json"].map { .embedInCode("Resources/\($0)") }),
         library("Truth"),
         .executableTarget(name: "mitschnitt",
                           dependencies: ["Truth", "Depacketize", nio, nioHTTP, nioFoundation, system, signals, "Media", "RTP", "Consent", "SealedFile", "PacketLog", "SRTP", "Tap", "JobQueue", "Catalog", "Renditions",
-                                         "Recorder", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
+                                         "Recorder", "Mail", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench",
                           dependencies: ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux", "Catalog", "Recorder", httpClient, nio, nioHTTP, nioFoundation, grdb, log], swiftSettings: settings),
@@ -109,9 +112,9 @@ let package = Package(
         .executableTarget(name: "syscall-kill", path: "Tests/SyscallKill"),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
         tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP", ["RTP"]), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
-        tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "Consent", "SealedFile", grdb, crypto]),
+        tests("Mail"), tests("JobQueue", ["Media", grdb]), tests("Catalog", ["Media", "Consent", "SealedFile", grdb, crypto]),
         tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
-        tests("Recorder", ["Histories", "Media", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log, "JobQueue", "syscall-kill", "mitschnitt"]),
+        tests("Recorder", ["Histories", "Media", "Mail", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log, "JobQueue", "syscall-kill", "mitschnitt"]),
         tests("Web", ["Recorder", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
         .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage"], swiftSettings: settings),
         .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages", "Renditions", "FFmpeg", "CLinux"], swiftSettings: settings),

@@ -130,11 +130,4 @@ extension Database {
                         arguments: [rendition.id, member.participant, member.modality])
         }
     }
-
-    // MARK: Evidence
-
-    public func noteDownload(rendition: String, participant: String, first: Int, bytes: Int, isWhole: Bool, now: WallTime) throws {
-        try execute(sql: "INSERT INTO download (rendition, participant, first, bytes, is_whole, at) VALUES (?, ?, ?, ?, ?, ?)",
-                    arguments: [rendition, participant, first, bytes, isWhole, now.nanoseconds])
-    }
 }

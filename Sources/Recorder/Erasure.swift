@@ -27,6 +27,15 @@ extension Recorder {
         try await BlockingWork.run { try ledger.append(ids, now: now) }
     }
 
+    func draft(_ keyID: String) async throws -> ReceiptView.Object {
+        let fingerprint = try await keys.fingerprint(keyID)
+        let id = String(keyID.split(separator: ":")[1])
+        let sha = try await catalog.read { db in
+            try String.fetchOne(db, sql: "SELECT sha256 FROM rendition WHERE id = ? UNION ALL SELECT sha256 FROM stream WHERE track = ? AND sha256 IS NOT NULL", arguments: [id, id])
+        }
+        return ReceiptView.Object(id: keyID, keyFingerprint: fingerprint, ciphertextSha256: sha ?? "", keyDestroyedAt: 0, unlinkedAt: 0)
+    }
+
     public func receipt(of recording: RecordingID, as principal: Principal) async throws -> ReceiptView {
         try require([.moderator, .participant, .platform], principal)
         let found = try await catalog.read { db in
@@ -53,6 +62,7 @@ extension Recorder {
                 WHERE recording = ? AND participant = ?
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
+            try db.tell(db.readers(of: renditions, but: participant.rawValue), kind: "withdrawn", event: "withdrawn:\(recording):\(participant)", recording: recording.rawValue, now: now)
             let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND is_recorded",
                                              arguments: [recording.rawValue, participant.rawValue])
             return (tracks, renditions)
@@ -62,21 +72,26 @@ extension Recorder {
         var doomed = renditions.compactMap(RenditionID.init).map(KeyStore.rendition)
         // A live track's log is still being written; its key goes when the recording stops.
         if !isLive { doomed += tracks.compactMap(TrackID.init).map(KeyStore.track) }
+        try await draftReceipt(of: participant, in: recording, doomed)
         try await note(erased: doomed)
         _ = try await keys.destroy(doomed)
+        let destroyed = clock.now
         let configuration = configuration
         try await BlockingWork.run {
             var gone = renditions.map { configuration.artifact(recording.rawValue, $0) }
             if !isLive { gone += tracks.flatMap { [configuration.artifact(recording.rawValue, $0), configuration.trackFolder(recording.rawValue, $0)] } }
             try Self.remove(gone)
         }
-        try await catalog.write { db in
+        let unlinked = clock.now
+        try await catalog.write { [self] db in
             if !isLive {
                 for track in tracks { try db.execute(sql: "UPDATE stream SET summary = NULL, verdict = 'erased', file = NULL WHERE track = ?", arguments: [track]) }
                 // The tracks of the others are as they were: only what mixes people is made again. In this transaction, so that no kill forgets it.
                 try Self.beginAgain(recording, now: now, db)
             }
-            try AuditLog.append(actor: actor, action: "participant.erased", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+            if try !finishReceipt(of: participant, in: recording, destroyed, unlinked, actor: actor, db) {
+                try AuditLog.append(actor: actor, action: "participant.erased", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+            }
         }
         await emptyLog()
         if !isLive { try await enqueueBegun(recording) }

@@ -31,6 +31,7 @@ public final class Housekeeping: Service {
 
 extension Recorder {
     package func tidy() async {
+        let began = ContinuousClock.now
         do {
             let now = clock.now
             try await settleRestrictions()
@@ -40,10 +41,12 @@ extension Recorder {
             try await keepTime()
             try await checkpointAuditIfDue()
             _ = try await catalog.write { try JobStore.rescue(all: false, policy: RetryPolicy(), now: now, $0) }
+            sweeps.withLock { $0.succeed(after: ContinuousClock.now - began, at: now) }
         } catch {
             // Gates have a watch of their own.
             logger.error("housekeeping failed; it is tried again", metadata: ["error": "\(error)"])
         }
+        await keepRecords()
     }
 
     /// Sets every gate after the consents that hold now.

@@ -31,6 +31,9 @@ public final class Recorder: RecorderAPI {
     let keptTime = Mutex<WallTime?>(nil)
     let gates = LiveGates()
     let pipelines: [String: Pipeline]
+    /// Where others add figures for the metrics page.
+    public let metricRegistry = MetricRegistry()
+    let sweeps = Mutex(SweepFigures())
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
     ///

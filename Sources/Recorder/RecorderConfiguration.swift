@@ -1,5 +1,6 @@
 import Consent
 import Foundation
+import Mail
 import Renditions
 import Tap
 
@@ -15,6 +16,10 @@ public struct RecorderConfiguration: Sendable {
     public var workers = 2
     public var tap = TapOptions()
     public var retention = RetentionPolicy()
+    /// The mail server, and who its messages are from; without one they are shown on people's own pages only.
+    public var mail: (relay: SMTPRelay, from: MailAddress)?
+    /// Where people reach their page, as written in messages.
+    public var publicURL: String?
     /// A second place for the ledger of erasures, on another disk: a restore without the newest one would bring back what was erased.
     public var ledgerCopy: URL?
     /// Whether the clock may be moved forward over the API: tests and the demo.

@@ -23,6 +23,8 @@ extension Recorder {
                 SELECT DISTINCT recording FROM stream JOIN stream_participant ON stream = stream.id JOIN recording ON recording.id = recording
                 WHERE participant = ? AND summary IS NOT NULL AND state IN ('processing','ready','failed')
                 """, arguments: [person.id])
+            let entry = try Int.fetchOne(db, sql: "SELECT MAX(sequence) FROM audit_event") ?? 0
+            for recording in showing { try Self.tellOfCorrection(person.id, in: recording, event: "corrected:\(recording):\(entry)", now, db) }
             return (person.isMinor, showing)
         }
         // The old name stays in no free page.

@@ -28,10 +28,16 @@ public struct InvitationRequest: Codable, Sendable {
     public var name: String
     /// Declared by the moderator; then a guardian's consent is needed.
     public var minor: Bool?
+    /// Where to tell them what they have to know; for a minor, their guardian's. Nothing: on their page only.
+    public var email: String?
+    /// In which language; default German.
+    public var language: Language?
 
-    public init(name: String, minor: Bool? = nil) {
+    public init(name: String, minor: Bool? = nil, email: String? = nil, language: Language? = nil) {
         self.name = name
         self.minor = minor
+        self.email = email
+        self.language = language
     }
 }
 

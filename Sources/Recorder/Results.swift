@@ -61,7 +61,7 @@ extension Recorder {
     }
 
     /// Why this principal may not read this rendition now; nil where they may. Asked at each request, and again while one runs.
-    private func refusal(_ rendition: RenditionRecord, isAgreed: Bool, _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
+    func refusal(_ rendition: RenditionRecord, isAgreed: Bool, _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
                          _ principal: Principal) -> RecorderError? {
         let now = clock.now
         guard let purpose = Purpose(rawValue: rendition.purpose), let participant = principal.participant, principal.role == .participant || principal.role == .grant else {
@@ -91,10 +91,13 @@ extension Recorder {
             length: opened.length, entityTag: String(rendition.sha256.prefix(32)),
             mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
             fileName: "recording-\(day)-\(rendition.kind).\(container.fileExtension)",
-            body: { [self] range in self.body(opened, range, id, principal, participant) })
+            body: { [self] range in
+                let body = DownloadBody(opened, range, id, principal, participant, self)
+                return AsyncThrowingStream { try await body.next() }
+            })
     }
 
-    private func readable(_ id: RenditionID, _ principal: Principal) async throws -> (RenditionRecord, RecordingRecord) {
+    func readable(_ id: RenditionID, _ principal: Principal) async throws -> (RenditionRecord, RecordingRecord) {
         guard let rendition = try await catalog.read({ try RenditionRecord.fetchOne($0, key: id.rawValue) }), let recording = RecordingID(rawValue: rendition.recording) else {
             throw Self.notFound
         }
@@ -110,40 +113,6 @@ extension Recorder {
 
     /// Seconds between two looks at the right to read, while a response runs.
     static let recheckSeconds = 2.0
-
-    private func body(_ opened: OpenRendition, _ range: Range<Int>, _ id: RenditionID, _ principal: Principal, _ participant: ParticipantID) -> AsyncThrowingStream<[UInt8], any Error> {
-        let position = Mutex((at: range.lowerBound, checked: nil as WallTime?, isNoted: false))
-        @Sendable func note(_ isWhole: Bool) async throws {
-            let bytes: Int? = position.withLock { state in
-                guard !state.isNoted else { return nil }
-                state.isNoted = true
-                return state.at - range.lowerBound
-            }
-            guard let bytes else { return }
-            let now = clock.now
-            try await catalog.write { try $0.noteDownload(rendition: id.rawValue, participant: participant.rawValue, first: range.lowerBound, bytes: bytes, isWhole: isWhole, now: now) }
-        }
-        return AsyncThrowingStream { [self] in
-            let (at, checked, _) = position.withLock { $0 }
-            guard at < range.upperBound else {
-                try await note(true)
-                return nil
-            }
-            do {
-                let now = clock.now
-                if checked.map({ (now - $0).seconds >= Self.recheckSeconds }) ?? true {
-                    _ = try await readable(id, principal)
-                    position.withLock { $0.checked = now }
-                }
-                let chunk = try await BlockingWork.run { try opened.read(at: at, count: min(1 << 16, range.upperBound - at)) }
-                position.withLock { $0.at += chunk.count }
-                return chunk
-            } catch {
-                try await note(false)
-                throw error
-            }
-        }
-    }
 }
 
 /// A sealed rendition opened for one response.

@@ -117,6 +117,7 @@ extension Recorder {
             final.objects[place].keyDestroyedAt = destroyed.seconds
             final.objects[place].unlinkedAt = unlinked.seconds
         }
+        final.backupsGoneAt = final.backupsGoneAt ?? backupsGone(after: unlinked)
         try attest(&final, actor: actor, at: unlinked, db)
         try db.execute(sql: "UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
         try db.execute(sql: "UPDATE recording SET state = 'erased' WHERE id = ?", arguments: [id.rawValue])

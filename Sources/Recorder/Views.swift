@@ -201,7 +201,12 @@ public struct ReceiptView: Codable, Sendable {
     public var auditEntry: Int
     /// That the entry is in the log: checked offline by `mitschnitt audit verify`. Receipts of earlier versions have none.
     public var auditProof: AuditProof?
+    /// Where to complain (Art. 77).
     public var supervisoryAuthority: String
+    /// Whose media was erased, where it is one person's receipt and not the recording's.
+    public var participant: ParticipantID?
+    /// When the last backup is deleted that may still hold the ciphertext, as configured; receipts of earlier versions do not say so.
+    public var backupsGoneAt: Double?
 }
 
 public struct TimelineView: Codable, Sendable {

@@ -37,7 +37,7 @@ struct APIRoutes {
         router.get("/v1/meetings") { _, context in JSONBody.response(try await recorder.meetings(as: context.required())) }
         router.get("/v1/meetings/:id") { _, context in JSONBody.response(try await recorder.meeting(id(context), as: context.required())) }
         router.post("/v1/meetings/:id/participants") { request, context in
-            let body = try await JSONBody.read(request, as: InvitationRequest.self, keys: ["name", "minor"])
+            let body = try await JSONBody.read(request, as: InvitationRequest.self, keys: ["name", "minor", "email", "language"])
             return JSONBody.response(try await recorder.invite(body, to: id(context), as: context.required()), status: .created)
         }
         router.post("/v1/meetings/:id/recordings") { request, context in
@@ -66,7 +66,6 @@ struct APIRoutes {
             return JSONBody.response(try await recorder.grant(body, on: id(context), as: context.required()), status: .created)
         }
         router.get("/v1/recordings/:id/renditions") { _, context in JSONBody.response(try await recorder.renditions(of: id(context), as: context.required())) }
-        router.get("/v1/recordings/:id/receipt") { _, context in JSONBody.response(try await recorder.receipt(of: id(context), as: context.required())) }
         router.get("/v1/recordings/:id/timeline") { _, context in JSONBody.response(try await recorder.timeline(of: id(context), as: context.required())) }
         let downloads = DownloadRoutes(recorder: recorder)
         router.get("/v1/renditions/:id/content") { request, context in try await downloads.answer(request, context) }

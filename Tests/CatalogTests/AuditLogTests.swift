@@ -286,6 +286,33 @@ struct AuditLogTests {
         _ = try AuditedLog.verify(try log.lines())
     }
 
+    @Test("Art. 5(1)(e): entries on downloads older than the cutoff are erased, with gaps between them, and named exactly; one more that is blank is found")
+    func readings() async throws {
+        let log = try await AuditedLog()
+        let (now, signer) = (AuditedLog.now, log.signer)
+        let count = try await log.catalog.write { db in
+            for place in 0..<40 {
+                try AuditLog.append(actor: "p", action: [AuditLog.downloadAction, "grant.issued", AuditLog.toldAction, AuditLog.mailedAction][place % 4], object: "r", now: now + .seconds(Int64(place)), db)
+            }
+            let count = try AuditLog.eraseReadings(before: now + .seconds(20), why: "download log", now: now, db)
+            _ = try AuditLog.checkpoint(signer, now: now, db)
+            return count
+        }
+        #expect(count == 15)
+        // Behind the ten that were there: 1 of 4, and 3 and 4 of 4 together with the next 1.
+        let places = try await log.catalog.read { try String.fetchOne($0, sql: "SELECT object FROM audit_event WHERE action = 'audit.erased' ORDER BY sequence DESC LIMIT 1") }
+        #expect(places == "10-10,12-14,16-18,20-22,24-26,28-29")
+        let lines = try log.lines()
+        #expect(try AuditedLog.verify(lines, keys: [signer.verifier]).erased == 16)
+        #expect(try await log.catalog.write { try AuditLog.eraseReadings(before: now + .seconds(20), why: "download log", now: now, $0) } == 0)
+        // Entry 11 lies between those that were named.
+        let place = try #require(lines.firstIndex { $0.hasPrefix("entry\t11\t") })
+        let fields = lines[place].split(separator: "\t", omittingEmptySubsequences: false)
+        var changed = lines
+        changed[place] = "erased\t11\t\(fields[8])\t\(fields[9])"
+        #expect(fault { try AuditedLog.verify(changed) }?.place == .entry(11))
+    }
+
     @Test("a log of before the tree is kept and covered, its old chain's state told; consents of before are named")
     func migrated() async throws {
         let folder = try TemporaryFolder()

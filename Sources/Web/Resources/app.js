@@ -18,6 +18,8 @@ const texts = {
     minor: 'minderjährig', guardian: 'Sorgeberechtigte einladen', guardianLink: (name) => `Link für die Sorgeberechtigten von ${name} (wird nur einmal gezeigt): `, needsGuardian: 'minderjährig: die Sorgeberechtigten müssen einwilligen',
     youAreGuardian: (name) => `Sie entscheiden als sorgeberechtigte Person für ${name}.`, minorHelp: 'Einwilligen können nur Ihre Sorgeberechtigten mit deren eigenem Zugangscode. Ablehnen und widerrufen können Sie jederzeit selbst.',
     asksAgain: 'Sie sind neu dazugekommen und werden deshalb noch einmal gefragt. Bis Sie antworten, wird dort nichts von Ihnen aufgezeichnet.', askedAgain: 'wird neu gefragt',
+    email: 'E-Mail-Adresse (freiwillig)', save: 'Speichern', understood: 'Gelesen', receipt: 'Quittung über die Löschung Ihrer Aufnahmen',
+    emailHelp: 'Dorthin schreiben wir nur, was Sie wissen müssen: wenn jemand widerrufen hat oder eine Aufzeichnung endet. Leer: nur auf dieser Seite.',
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
     state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
     kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
@@ -45,6 +47,8 @@ const texts = {
     minor: 'a minor', guardian: 'Invite a guardian', guardianLink: (name) => `Link for the guardian of ${name} (shown only once): `, needsGuardian: 'a minor: their guardian has to consent',
     youAreGuardian: (name) => `You decide as the guardian of ${name}.`, minorHelp: 'Only your guardian can consent, with an access code of their own. You can refuse and withdraw by yourself at any time.',
     asksAgain: 'You joined anew and are therefore asked once more. Until you answer, nothing of you is recorded there.', askedAgain: 'asked again',
+    email: 'E-mail address (optional)', save: 'Save', understood: 'I have read it', receipt: 'Receipt for the erasure of what was recorded of you',
+    emailHelp: 'We write there only what you have to know: that somebody withdrew, or that a recording ends. Empty: on this page only.',
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
     state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
     kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
@@ -110,6 +114,28 @@ async function ownData(me) {
   });
 }
 
+// What people have to know: shown until they say that they have read it.
+async function told() {
+  const list = await call('GET', `/v1/me/notifications?language=${language}`);
+  $('#told').replaceChildren(...list.map((message) => {
+    const card = copy('message');
+    $('h3', card).textContent = message.subject;
+    $('p', card).textContent = message.text;
+    $('button', card).addEventListener('click', () => attempt(async () => { await call('POST', `/v1/me/notifications/${message.id}/read`); card.remove(); }));
+    return card;
+  }));
+}
+
+async function contact() {
+  // Nobody has to have one.
+  $('#email').value = await call('GET', '/v1/me/contact').then(({ email }) => email, () => '');
+  $('#contact').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const email = $('#email').value.trim();
+    attempt(async () => { await (email ? call('PUT', '/v1/me/contact', { email, language }) : call('DELETE', '/v1/me/contact')); say(t('saved')); });
+  });
+}
+
 function restriction(card, recording, base, me) {
   const [place, lift] = [$('.restrict', card), $('.lift', card)];
   place.hidden = Boolean(recording.restriction);
@@ -162,6 +188,11 @@ async function participantCard(recording, me) {
   for (const [name, decision] of [['give', 'given'], ['refuse', 'refused'], ['withdraw', 'withdrawn']]) $(`.${name}`, card).addEventListener('click', () => decide(decision));
   $('.withdraw', card).disabled = own?.decision !== 'given';
   restriction(card, recording, base, me);
+  if (own?.decision === 'withdrawn') {
+    // There is one only where something of them had been recorded.
+    const url = `${base}/receipt?participant=${me.participant}`;
+    call('GET', url).then(() => { $('.receipt a', card).href = url; $('.receipt', card).hidden = false; }, () => {});
+  }
   results(card, renditions);
   return card;
 }
@@ -327,6 +358,6 @@ if (page === 'index') {
   attempt(async () => {
     const me = await call('GET', '/v1/me');
     csrf = me.csrf;
-    await (page === 'participant' ? ownData(me).then(() => participant(me)) : moderator(me));
+    await Promise.all([page === 'participant' ? ownData(me).then(() => participant(me)) : moderator(me), told(), contact()]);
   });
 }
