@@ -18,7 +18,9 @@ extension Recorder {
     public func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView {
         try require([.moderator, .platform], principal)
         let name = request.pipeline ?? "meeting"
-        _ = try pipeline(named: name)
+        guard try pipeline(named: name).purpose != .publication else {
+            throw RecorderError(.invalid, "the pipeline '\(name)' is for publication, which nobody is asked for when they are asked to be recorded", hint: "publication is a later act of its own", pointer: "/pipeline")
+        }
         let known = Set(try await self.meeting(meeting, as: principal).participants.map(\.id))
         guard (1...Self.streamsMax).contains(request.streams.count) else {
             throw RecorderError(.invalid, "\(request.streams.count) streams", hint: "1 to \(Self.streamsMax)", pointer: "/streams")
