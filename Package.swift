@@ -116,6 +116,9 @@ let package = Package(
         tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
         tests("Recorder", ["Histories", "Media", "Mail", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log, "JobQueue", "syscall-kill", "mitschnitt"]),
         tests("Web", ["Recorder", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
+        .testTarget(name: "ArticleTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage", "Recorder", "Consent", "Media", "PacketLog", "SealedFile", "Tap",
+                                                         grdb, httpClient, nio, nioHTTP, nioFoundation],
+                    exclude: ["Pipelines"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage"], swiftSettings: settings),
         .executableTarget(name: "mitschnitt-stage", dependencies: ["Stages", "Renditions", "FFmpeg", "CLinux"], swiftSettings: settings),
     ]

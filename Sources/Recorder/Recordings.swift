@@ -20,7 +20,7 @@ extension Recorder {
         try require([.moderator, .platform], principal)
         let name = request.pipeline ?? "meeting"
         guard try pipeline(named: name).purpose != .publication else {
-            throw RecorderError(.invalid, "the pipeline '\(name)' publishes", hint: "publication is asked for later, in an act of its own", pointer: "/pipeline")
+            throw RecorderError(.invalid, "the pipeline '\(name)' is for publication, which nobody is asked for when they are asked to be recorded", hint: "publication is a later act of its own", pointer: "/pipeline")
         }
         let known = Set(try await self.meeting(meeting, as: principal).participants.map(\.id))
         guard (1...Self.streamsMax).contains(request.streams.count) else {
