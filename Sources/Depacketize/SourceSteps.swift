@@ -61,7 +61,8 @@ struct SourceSteps: Sendable {
     private static func step(_ rests: [(media: Double, delay: Double)], _ begin: Int, _ place: Int, _ opinion: (Step) -> Opinion) -> Step? {
         let before = rests[max(begin, place - windowsMax)..<place], behind = rests[place..<min(rests.count, place + windowsMax)]
         guard let low = level(before), let high = level(behind), abs(high - low) >= secondsMin, abs(high - low) <= secondsMax else { return nil }
-        guard let from = before.last(where: { $0.delay <= low + levelSeconds }), let to = behind.first(where: { $0.delay <= high + levelSeconds }) else { return nil }
+        guard let from = before.last(where: { $0.delay <= low + levelSeconds }), let to = behind.first(where: { $0.delay <= high + levelSeconds }),
+              from.media < to.media else { return nil }
         let pieces = ((high - low) / pieceSeconds).rounded() * pieceSeconds
         var step = Step(from: from.media, at: rests[place].media, to: to.media, seconds: high - low)
         switch opinion(step) {

@@ -65,9 +65,10 @@ struct SourceStepTests {
         ]
         for (place, way) in ways.enumerated() {
             let outcome = EmulatedTrack(way.0, way.1, seed: 4).run()
-            // As long as the way is longer, what arrives later is not later.
-            #expect(abs(outcome.endError.median) < 1.5, "way \(place)")
-            #expect(outcome.error.absolute(1) < 3, "way \(place)")
+            let (epoch, rate) = (outcome.timeline.epochs[0], Double(way.0.codec.clockRate))
+            func wall(_ seconds: Double) -> WallTime { epoch.clock.wall(epoch.origin + Int64(seconds * rate)) }
+            #expect(outcome.broken == [], "way \(place)")
+            #expect(abs((wall(55) - wall(45)).seconds - 10) < 0.004, "way \(place)")
         }
     }
 
