@@ -48,6 +48,7 @@ public struct TrackSurvey: Sendable {
     }
 
     private let types: PayloadTypes
+    private let isSound: Bool
     private var running: [SSRC: Running] = [:]
     private var finished: [TrackTimeline.Epoch] = []
     private var records = 0
@@ -55,7 +56,7 @@ public struct TrackSurvey: Sendable {
     private var base: WallTime?
     private var ntpBase: UInt64?
 
-    public init(format: TrackFormat) { types = PayloadTypes(format) }
+    public init(format: TrackFormat) { (types, isSound) = (PayloadTypes(format), format.kind == .audio) }
 
     public mutating func observe(_ record: TrackRecord) {
         switch record {
@@ -199,24 +200,27 @@ public struct TrackSurvey: Sendable {
     private mutating func finish(_ ssrc: SSRC, _ state: Running) {
         running[ssrc] = nil
         guard let base else { return }
-        let line = state.fit.line()
+        let steps = isSound ? state.fit.steps(state.reports) : .none
+        let fit = state.fit.without(steps)
+        let line = fit.line()
         let (origin, rate) = (state.origin, Double(state.clockRate))
         func knot(_ media: Double, _ wall: Double) -> MediaClock.Knot { .init(timestamp: origin + Int64((media * rate).rounded()), wall: base + Nanoseconds(seconds: wall)) }
         let middle = (state.firstMedia + state.lastMedia) / 2
-        let reports = state.reports.mapping()
+        let reports = state.reports.without(steps).mapping()
         let difference = reports.map { $0.wall(middle) - (middle + line.delay(middle)) }
         let byReports = reports.flatMap { Self.trusted($0, line, difference ?? 0) ? $0 : nil }
-        var knots: [MediaClock.Knot]
-        let slope = byReports.map(\.slope) ?? line.slope
+        let mapping: ReportFit.Mapping
         if let byReports {
             // Media cannot arrive before it was captured: where the reports say so, they were held up themselves.
             let early = max(0, difference ?? 0)
-            knots = byReports.knots.map { knot($0.media, $0.wall - early) }
+            mapping = .init(knots: byReports.knots.map { ($0.media, $0.wall - early) }, slope: byReports.slope)
         } else {
-            let wander = state.fit.wander(around: line)
-            knots = wander.isEmpty ? [knot(line.at, line.at + line.offset)] : wander.map { knot($0.media, $0.media + line.delay($0.media) + $0.rest) }
+            let wander = fit.wander(around: line)
+            mapping = .init(knots: wander.isEmpty ? [(line.at, line.at + line.offset)] : wander.map { ($0.media, $0.media + line.delay($0.media) + $0.rest) },
+                            slope: line.slope)
         }
-        knots = Self.ascending(knots)
+        let slope = mapping.slope
+        let knots = Self.ascending(steps.bend(mapping).knots.map { knot($0.media, $0.wall) })
         let clock = MediaClock(knots: knots, nanosecondsPerTick: 1e9 / rate * (1 + (slope ?? 0)))
         finished.append(TrackTimeline.Epoch(
             firstRecord: state.firstRecord, ssrc: ssrc, origin: origin, clock: clock, isByReports: byReports != nil, reportsLessArrival: difference.map { Nanoseconds(seconds: $0) },

@@ -3,7 +3,7 @@ import Foundation
 /// Figures beside the peers', measured side by side in one run: CPU seconds of whole processes, and ratios.
 ///
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
-/// `--only capture,gate,media,remux,group,sweep` leaves the others out.
+/// `--only capture,gate,media,remux,group,sweep` leaves the others out, `--silence dtx` or `--silence muted` one of the group's two cells.
 @main
 struct Bench {
     static func main() async throws {
@@ -36,9 +36,9 @@ struct Bench {
             try await SweepBench(folder: folder).run()
         }
         if only.contains("group") {
-            for isDiscontinuous in [true, false] {
+            for isDiscontinuous in [true, false] where value("--silence").map({ ($0 == "dtx") == isDiscontinuous }) ?? true {
                 let silence = isDiscontinuous ? "discontinuous transmission" : "muted microphones that go on sending"
-                print("\nmix of a group: \(GroupBench.people) participants, \(minutes) minutes, one speaks at a time mostly, \(silence), three rounds each, median")
+                print("\nmix of a group: \(GroupBench.people) participants, \(minutes) minutes, one speaks at a time mostly, \(silence), \(minutes < 30 ? "three rounds each, median" : "one round")")
                 try await GroupBench(folder: folder.appending(path: isDiscontinuous ? "dtx" : "muted"), minutes: minutes, isDiscontinuous: isDiscontinuous).run()
             }
         }
