@@ -36,13 +36,20 @@ public final class SealedWriter {
         var rest = bytes[...]
         if window.count < windowBytes {
             let part = rest.prefix(windowBytes - window.count)
-            window.append(contentsOf: part)
+            window.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
             rest = rest.dropFirst(part.count)
         }
         while !rest.isEmpty {
             if tail.count == SealedHeader.chunkBytes { try sealTail(isLast: false) }
+            // Whole chunks that are not the last go without a copy.
+            if tail.isEmpty, rest.count > SealedHeader.chunkBytes {
+                try seal(UnsafeRawBufferPointer(rebasing: rest.prefix(SealedHeader.chunkBytes)), index: nextChunk, isLast: false)
+                nextChunk += 1
+                rest = rest.dropFirst(SealedHeader.chunkBytes)
+                continue
+            }
             let part = rest.prefix(SealedHeader.chunkBytes - tail.count)
-            tail.append(contentsOf: part)
+            tail.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
             rest = rest.dropFirst(part.count)
         }
         position += bytes.count
@@ -72,7 +79,7 @@ public final class SealedWriter {
         while offset < window.count {
             let end = min(offset + SealedHeader.chunkBytes, window.count)
             let isLast = windowIsAll && end == window.count
-            try seal(window[offset..<end], index: offset / SealedHeader.chunkBytes, isLast: isLast)
+            try seal(window, offset..<end, index: offset / SealedHeader.chunkBytes, isLast: isLast)
             offset = end
         }
         if !windowIsAll { try sealTail(isLast: true) }
@@ -81,17 +88,30 @@ public final class SealedWriter {
     }
 
     private func sealTail(isLast: Bool) throws(SealedFileError) {
-        try seal(tail[...], index: nextChunk, isLast: isLast)
+        try seal(tail, 0..<tail.count, index: nextChunk, isLast: isLast)
         nextChunk += 1
         tail.removeAll(keepingCapacity: true)
     }
 
-    private func seal(_ plaintext: ArraySlice<UInt8>, index: Int, isLast: Bool) throws(SealedFileError) {
+    private func seal(_ bytes: [UInt8], _ range: Range<Int>, index: Int, isLast: Bool) throws(SealedFileError) {
+        var failure: SealedFileError?
+        bytes.withUnsafeBytes { all in
+            do throws(SealedFileError) { try seal(UnsafeRawBufferPointer(rebasing: all[range]), index: index, isLast: isLast) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    private func seal(_ plaintext: UnsafeRawBufferPointer, index: Int, isLast: Bool) throws(SealedFileError) {
         guard index < 1 << 40 else { throw .tooLong }
-        var sealed: [UInt8] = []
-        sealed.reserveCapacity(plaintext.count + SealedHeader.tagBytes)
-        plaintext.withUnsafeBytes { cipher.seal($0, index: index, isLast: isLast, into: &sealed) }
-        try DescriptorIO.write(sealed, at: SealedHeader.byteCount + index * (SealedHeader.chunkBytes + SealedHeader.tagBytes), descriptor)
+        let sealed = cipher.seal(plaintext, index: index, isLast: isLast)
+        var failure: SealedFileError?
+        sealed.withUnsafeBytes { all in
+            do throws(SealedFileError) {
+                try DescriptorIO.write(UnsafeRawBufferPointer(rebasing: all[ChunkCipher.nonceBytes...]),
+                                       at: SealedHeader.byteCount + index * (SealedHeader.chunkBytes + SealedHeader.tagBytes), descriptor)
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
     }
 }
 
