@@ -4,8 +4,8 @@ import Glibc
 
 /// Writes a seekable sealed file: 64 KiB chunks, each sealed exactly once, the last one flagged.
 ///
-/// The first `windowBytes` stay in memory until ``finish()``, so that a muxer may patch its head (an MP4's moov, a Matroska's sizes);
-/// everything after is append-only. The file cannot be opened before `finish()`. All calls block; use from one thread.
+/// The first `windowBytes` stay in memory until ``finish()`` or ``close()``, so that a muxer may patch its head (an MP4's moov, a Matroska's sizes);
+/// everything after is append-only. The file cannot be opened before. All calls block; use from one thread.
 public final class SealedWriter {
     private let descriptor: Int32
     private let cipher: ChunkCipher
@@ -69,8 +69,14 @@ public final class SealedWriter {
         window.replaceSubrange(offset..<offset + bytes.count, with: bytes)
     }
 
-    /// Seals the window and the last chunk, and syncs the file.
+    /// Seals the window and the last chunk, syncs the file and hashes it.
     public func finish() throws(SealedFileError) -> SealedDigest {
+        try close()
+        return SealedDigest(plaintextBytes: position, ciphertextSHA256: try DescriptorIO.sha256(descriptor))
+    }
+
+    /// Seals the window and the last chunk, and syncs the file: for one whose hash nobody needs yet. ``DescriptorIO/sha256(_:)`` tells it later.
+    public func close() throws(SealedFileError) {
         precondition(!isFinished, "finish twice")
         isFinished = true
         if position == 0 { nextChunk = 0 }  // an empty file is one empty last chunk
@@ -84,7 +90,6 @@ public final class SealedWriter {
         }
         if !windowIsAll { try sealTail(isLast: true) }
         guard fsync(descriptor) == 0 else { throw .system(call: "fsync", errno: errno) }
-        return SealedDigest(plaintextBytes: position, ciphertextSHA256: try DescriptorIO.sha256(descriptor))
     }
 
     private func sealTail(isLast: Bool) throws(SealedFileError) {

@@ -50,7 +50,7 @@ extension StageRun {
         guard let (start, end) = try writer.finish() else {
             throw StageFailure(code: .nothingToDo, what: "not one access unit could be decoded out of \(verdict.packets) packets")
         }
-        let report = Self.report(try sink.writer.finish(), start: start, duration: end - start)
+        let report = try Self.report(track: sink, start: start, duration: end - start)
         let summary = TrackSummary(kind: format.kind, codec: writer.codec, startWall: start, endWall: end, blanks: writer.blanks, verdict: verdict)
         return StageResult(outputs: [report], track: summary)
     }

@@ -51,9 +51,10 @@ final class TrackFileWriter {
             refused += 1
             return
         }
+        if !stream.isOpaque { try unit.payload.withUnsafeBytes { try packet.fill($0) } }
         do {
             try unit.payload.withUnsafeBytes { bytes in
-                if stream.isOpaque { packet.refer(to: bytes) } else { try packet.fill(bytes) }
+                if stream.isOpaque { packet.refer(to: bytes) }
                 defer { packet.unref() }
                 // Matroska counts milliseconds. Each time is rounded by itself, so that no error adds up.
                 let ms = max(lastMs, Self.milliseconds(unit.time - start))
