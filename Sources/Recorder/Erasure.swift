@@ -30,10 +30,20 @@ extension Recorder {
     func draft(_ keyID: String) async throws -> ReceiptView.Object {
         let fingerprint = try await keys.fingerprint(keyID)
         let id = String(keyID.split(separator: ":")[1])
-        let sha = try await catalog.read { db in
-            try String.fetchOne(db, sql: "SELECT sha256 FROM rendition WHERE id = ? UNION ALL SELECT sha256 FROM stream WHERE track = ? AND sha256 IS NOT NULL", arguments: [id, id])
+        let found = try await catalog.read { db in
+            try Row.fetchOne(db, sql: "SELECT sha256, recording FROM rendition WHERE id = ? UNION ALL SELECT sha256, recording FROM stream WHERE track = ? AND file IS NOT NULL",
+                             arguments: [id, id]).map { (sha: $0["sha256"] as String?, recording: $0["recording"] as String) }
         }
+        var sha = found?.sha
+        if let found, sha == nil { sha = await Self.sha256(ofFileAt: configuration.artifact(found.recording, id).path) }
         return ReceiptView.Object(id: keyID, keyFingerprint: fingerprint, ciphertextSha256: sha ?? "", keyDestroyedAt: 0, unlinkedAt: 0)
+    }
+
+    /// A track's file is hashed as it is when it is erased: the receipt names what goes.
+    ///
+    /// Nil where it cannot be read, which must not keep it from being erased.
+    private static func sha256(ofFileAt path: String) async -> String? {
+        try? await BlockingWork.onThread(named: "receipt") { try DescriptorIO.sha256(ofFileAt: path) }
     }
 
     public func receipt(of recording: RecordingID, as principal: Principal) async throws -> ReceiptView {

@@ -225,10 +225,10 @@ extension StageWorker {
         }) else { return false }
         let consents = state.earliestExpiry(of: preparation.members.compactMap { ParticipantID(rawValue: $0.participant) })?.nanoseconds ?? record.expiresAt
         for (output, report) in zip(preparation.outputs, result.outputs) {
-            guard let container = payload.job.outputs.first(where: { $0.name == output.name })?.container else { return false }
+            guard let container = payload.job.outputs.first(where: { $0.name == output.name })?.container, let sha256 = report.ciphertextSHA256 else { return false }
             try db.insert(RenditionRecord(
                 id: output.id, recording: recording.rawValue, stage: payload.job.stageName, kind: payload.job.kind.renditionKind, output: output.name, container: container.rawValue,
-                purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: report.ciphertextSHA256, startWall: report.startWall.nanoseconds,
+                purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: sha256, startWall: report.startWall.nanoseconds,
                 duration: report.duration.count, width: report.width, height: report.height, loudness: report.loudnessLUFS, state: "ready", createdAt: now.nanoseconds,
                 expiresAt: min(record.expiresAt, consents)), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
         }

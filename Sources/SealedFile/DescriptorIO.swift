@@ -66,6 +66,13 @@ public enum DescriptorIO {
         }
     }
 
+    public static func sha256(ofFileAt path: String) throws(SealedFileError) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .system(call: "open", errno: errno) }
+        defer { close(descriptor) }
+        return try sha256(descriptor)
+    }
+
     /// Makes a file's or a rename's entry in `directory` durable.
     public static func syncDirectory(_ directory: String) throws(SealedFileError) {
         let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

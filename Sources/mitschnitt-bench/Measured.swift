@@ -40,6 +40,20 @@ struct Measured {
         return result
     }
 
+    /// What `body` costs in this process.
+    static func here(_ body: () throws -> Void) throws -> Measured {
+        let (start, before) = (now(), own())
+        try body()
+        let after = own()
+        return Measured(user: after.user - before.user, system: after.system - before.system, wall: now() - start, status: 0)
+    }
+
+    private static func own() -> (user: Double, system: Double) {
+        var usage = rusage()
+        getrusage(RUSAGE_SELF.rawValue, &usage)
+        return (seconds(usage.ru_utime), seconds(usage.ru_stime))
+    }
+
     /// What all children that have ended cost so far.
     static func children() -> (user: Double, system: Double) {
         var usage = rusage()
