@@ -132,11 +132,6 @@ public final class KeyStore: Sendable {
         do { return try key(id, root, db).fingerprint(under: root) } catch is SealedFileError { return unreadable }
     }
 
-    /// All renditions that have a key, with their recordings' key ids.
-    public func renditions() async throws -> [(id: String, recording: String)] {
-        try await queue.read { try Row.fetchAll($0, sql: "SELECT id, parent FROM wrapped_key WHERE id LIKE 'rendition:%' AND parent IS NOT NULL").map { (id: $0["id"], recording: $0["parent"]) } }
-    }
-
     public func count() async throws -> Int { try await queue.read { try Int.fetchOne($0, sql: "SELECT COUNT(*) FROM wrapped_key") ?? 0 } }
     public func ids(below recording: RecordingID) async throws -> [String] {
         try await queue.read { try String.fetchAll($0, sql: "SELECT id FROM wrapped_key WHERE id = ? OR parent = ?", arguments: [Self.recording(recording), Self.recording(recording)]) }

@@ -66,7 +66,6 @@ extension Recorder {
         try await checkpointAudit()
         try await catalog.write { db in _ = try JobStore.rescue(all: true, policy: RetryPolicy(), now: now, db) }
         try await settleUnstored()
-        try await discardUnpublished()
         try await askAgainWhereNoticeChanged()
         for state in ["recording", "paused", "processing"] {
             for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
@@ -80,22 +79,6 @@ extension Recorder {
         }
         try await shredLeftovers()
         try await shredOrphans()
-    }
-
-    /// What a kill left between a stage's end and its publication goes, key first: nothing says whose media is in it, so that no withdrawal
-    /// would find it.
-    private func discardUnpublished() async throws {
-        let known = try await catalog.read { Set(try String.fetchAll($0, sql: "SELECT id FROM rendition")) }
-        let unknown = try await keys.renditions().compactMap { found -> (id: RenditionID, recording: RecordingID)? in
-            guard let id = RenditionID(rawValue: String(found.id.dropFirst("rendition:".count))), let recording = RecordingID(rawValue: String(found.recording.dropFirst("recording:".count))),
-                  !known.contains(id.rawValue) else { return nil }
-            return (id, recording)
-        }
-        guard !unknown.isEmpty else { return }
-        _ = try await keys.destroy(unknown.map { KeyStore.rendition($0.id) })
-        let configuration = configuration
-        try await BlockingWork.run { for (id, recording) in unknown { try Self.remove(configuration.artifact(recording.rawValue, id.rawValue)) } }
-        logger.notice("stages' results that a kill left unpublished were discarded", metadata: ["count": "\(unknown.count)"])
     }
 
     /// What the catalog calls erased and a kill left: its keys and files go, and the ledger knows of all of it.
