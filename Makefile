@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 # Debian 12 packages: what the build links, what the tests use as a second opinion, and the font of the name labels.
 PACKAGES := ca-certificates ffmpeg fonts-dejavu-core libavcodec-dev libavfilter-dev libavformat-dev libavutil-dev \
-            libebur128-dev libopus-dev libsqlite3-dev libsrtp2-dev curl libswresample-dev libswscale-dev mkvtoolnix pkg-config
+            libcurl4-openssl-dev libebur128-dev libopus-dev libsqlite3-dev libsrtp2-dev curl libswresample-dev libswscale-dev mkvtoolnix pkg-config python3-aiosmtpd
 BIN := .build/release
 
 .PHONY: help install build demo test torture fuzz bench clean
@@ -35,9 +35,12 @@ test: install ## every test
 	@swift build --build-tests
 	@SWIFT_BACKTRACE=enable=no swift test --skip-build
 
-torture: install ## a hundred million packets through emulated networks, in two processes
+torture: install ## random histories against the rules of consent, a hundred million packets through emulated networks, and kill -9 before every system call of erasure
+	@swift build --build-tests
+	@MITSCHNITT_KILLS=all SWIFT_BACKTRACE=enable=no swift test --skip-build --filter KillTests
 	@swift build -c release --product mitschnitt-torture
 	@$(BIN)/mitschnitt-torture --jobs 100000
+	@$(BIN)/mitschnitt-torture --histories '0..<5000' & other=$$!; $(BIN)/mitschnitt-torture --histories '5000..<10000' && wait $$other
 	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other
 
 SECONDS := 600

@@ -96,3 +96,12 @@ int clinux_protect_memory(void) {
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return -1;
     return limit(RLIMIT_CORE, 0);
 }
+
+int clinux_raise_open_files(unsigned long most) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) return -1;
+    rlim_t wanted = files.rlim_max < most ? files.rlim_max : most;
+    if (files.rlim_cur >= wanted) return 0;
+    files.rlim_cur = wanted;
+    return setrlimit(RLIMIT_NOFILE, &files);
+}

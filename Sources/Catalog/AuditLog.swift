@@ -124,7 +124,7 @@ public enum AuditLog {
         let rows = try Row.fetchCursor(db, sql: "SELECT * FROM audit_event ORDER BY sequence")
         while let row = try rows.next() {
             let expected = frontier.size + 1
-            guard let record = record(row), record.fault(expected: expected, after: previous) == nil, frontier.append(record.leaf).hex == row["node"] else { return expected }
+            guard let record = record(row), record.fault(expected: expected, after: previous) == nil, frontier.append(record.leaf).hex == row.found("node") else { return expected }
             previous = record.hash
         }
         return nil
@@ -132,11 +132,12 @@ public enum AuditLog {
 
     /// A row as a record; nil where it holds no hashes.
     static func record(_ row: Row) -> AuditRecord? {
-        guard let leaf = AuditHash(hex: row["leaf"]), let hash = AuditHash(hex: row["hash"]) else { return nil }
-        let sequence: Int = row["sequence"]
-        guard let salt: String = row["salt"] else { return AuditRecord(sequence: sequence, entry: nil, salt: [], leaf: leaf, hash: hash) }
-        guard let bytes = Hexadecimal.bytes(salt) else { return nil }
-        let entry = AuditEntry(sequence: sequence, at: WallTime(nanoseconds: row["at"]), actor: row["actor"], action: row["action"], object: row["object"], detail: row["detail"])
+        func text(_ column: String) -> String? { row.found(column) }
+        guard let leaf = text("leaf").flatMap(AuditHash.init(hex:)), let hash = text("hash").flatMap(AuditHash.init(hex:)), let sequence: Int = row.found("sequence") else { return nil }
+        guard !(row["salt"] as DatabaseValue).isNull else { return AuditRecord(sequence: sequence, entry: nil, salt: [], leaf: leaf, hash: hash) }
+        guard let bytes = text("salt").flatMap(Hexadecimal.bytes), let at: Int64 = row.found("at"), let actor = text("actor"), let action = text("action"), let object = text("object"),
+              let detail = text("detail") else { return nil }
+        let entry = AuditEntry(sequence: sequence, at: WallTime(nanoseconds: at), actor: actor, action: action, object: object, detail: detail)
         return AuditRecord(sequence: sequence, entry: entry, salt: bytes, leaf: leaf, hash: hash)
     }
 }

@@ -1,6 +1,8 @@
 import Foundation
+import Glibc
 import GRDB
 import JobQueue
+import Media
 
 /// The catalog: meetings, people, recordings, consents, renditions, jobs and the audit log, in one SQLite database.
 ///
@@ -10,6 +12,9 @@ public final class Catalog: Sendable {
     private let pool: DatabasePool
     /// The queue, in the same database: a job ends and what it made is entered in one transaction.
     public let jobs: SQLiteJobStore
+    private let path: String
+    /// Device and inode of the file that was opened.
+    private let file: [UInt64]
 
     public init(path: String) throws {
         var configuration = Configuration()
@@ -20,6 +25,8 @@ public final class Catalog: Sendable {
         configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY") }
         OwnerOnly.prepare(path)
         pool = try DatabasePool(path: path, configuration: configuration)
+        self.path = path
+        file = Self.file(path)
         // GRDB sets NORMAL for WAL after `prepareDatabase`.
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
         guard try pool.read({ try !CatalogSchema.migrator.hasBeenSuperseded($0) }) else { throw WrittenByNewerVersion() }
@@ -53,11 +60,29 @@ public final class Catalog: Sendable {
         }
     }
 
+    private static func file(_ path: String) -> [UInt64] {
+        var status = stat()
+        return stat(path, &status) == 0 ? [UInt64(status.st_dev), UInt64(status.st_ino)] : []
+    }
+
+    /// The database was removed or replaced while it was open: SQLite goes on with a file that nobody finds again.
+    public struct FileGone: Error, CustomStringConvertible {
+        public var description: String { "the catalog's file is not the one that was opened: stop the server, restore the file, start again" }
+    }
+
     /// Reads one consistent state.
     public func read<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.read(body) }
 
-    /// One transaction: all of it, or nothing.
-    public func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value { try await pool.write(body) }
+    /// One transaction: all of it, or nothing. Throws ``FileGone`` where it would be lost.
+    public func write<Value: Sendable>(_ body: @escaping @Sendable (Database) throws -> Value) async throws -> Value {
+        try await pool.write { [path, file] db in
+            guard Self.file(path) == file else { throw FileGone() }
+            return try body(db)
+        }
+    }
+
+    /// How far the clock had come; nil where it was never noted. Blocks.
+    public func latestTime() throws -> WallTime? { try pool.read { try $0.latestTime() } }
 
     /// Moves the WAL into the database and empties it: after an erasure nothing of it stays there.
     public func checkpoint() async throws { try await pool.writeWithoutTransaction { db in _ = try db.checkpoint(.truncate) } }

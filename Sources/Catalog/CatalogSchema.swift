@@ -29,7 +29,17 @@ enum CatalogSchema {
         migrator.registerMigration("007 restriction, and finding a person everywhere") { db in
             try db.execute(sql: subjectRights)
         }
+        migrator.registerMigration("008 downloads as entries, who is told what, receipts of persons") { db in
+            try db.execute(sql: dutiesToTell)
+        }
+        migrator.registerMigration("009 how far the clock has come") { db in
+            // One row: the latest time that anything was ended by. Time does not go back behind it, whatever the machine's clock says.
+            try db.execute(sql: "CREATE TABLE service_clock (id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1), latest INTEGER NOT NULL)")
+        }
         migrator.registerMigration("010 jobs have workers, lanes and states by name") { db in try SQLiteJobStore.createWorkers(db) }
+        migrator.registerMigration("011 who is in a stream just now, and who was recorded in it") { db in
+            try db.execute(sql: presence)
+        }
         return migrator
     }
 

@@ -5,9 +5,10 @@ import Media
 import SealedFile
 import Synchronization
 
-/// What was erased, so that no backup brings it back: a file of HMACed ids that lives beside the data and is in no backup.
+/// What was erased, withdrawn and restricted, so that no backup undoes it: a file of HMACed ids that lives beside the data and is in no backup.
 ///
-/// The first line holds a random HMAC key, each further one the HMAC-SHA256 of an id and when it was entered, all of fixed length. The key
+/// The first line holds a random HMAC key, each further one the HMAC-SHA256 of an id and a time, all of fixed length: behind a blank when it was
+/// entered, behind `=` until when it holds. Of the latter an id may have several: the last one counts, see ``latest(of:)``. The key
 /// stands in the clear on purpose: the ledger has to be read after the root key was rotated, or by whoever restores with an older one. The
 /// file alone tells how much was erased and when, and of whoever holds an id, whether that was. An entry is durable before what it names is
 /// destroyed, and is never taken back.
@@ -36,8 +37,15 @@ public final class ErasureLedger: Sendable {
         var text: String { Hexadecimal.text([a, b, c, d].flatMap { word in withUnsafeBytes(of: word.bigEndian, Array.init) }) }
     }
 
+    /// The last line of an id that holds until a date.
+    private struct Dated {
+        var place: Int
+        var until: WallTime
+    }
+
     private struct State {
         var known: Set<Code>
+        var dated: [Code: Dated]
         var length: Int
         /// Of all that is written.
         var hash: SHA256
@@ -59,11 +67,11 @@ public final class ErasureLedger: Sendable {
         var bytes = found.compactMap(\.self).max { $0.count < $1.count } ?? Data()
         guard found.allSatisfy({ $0.map(bytes.starts(with:)) ?? true }) else { throw Unusable(description: "\(path) and its copy \(copy ?? "") are not the same ledger") }
         if bytes.isEmpty { bytes = Data((Self.title + SymmetricKey(size: .bits256).withUnsafeBytes { Hexadecimal.text($0) } + "\n").utf8) }
-        let known: Set<Code>
-        (key, known) = try Self.parse(bytes, path)
+        let (known, dated): (Set<Code>, [Code: Dated])
+        (key, known, dated) = try Self.parse(bytes, path)
         var hash = SHA256()
         hash.update(data: bytes)
-        state = Mutex(State(known: known, length: bytes.count, hash: hash))
+        state = Mutex(State(known: known, dated: dated, length: bytes.count, hash: hash))
         for path in paths { try Self.replace(path, bytes) }
     }
 
@@ -71,11 +79,11 @@ public final class ErasureLedger: Sendable {
     public init(reading path: String) throws {
         (self.path, copy) = (path, nil)
         guard let bytes = try Self.read(path) else { throw Unusable(description: "the ledger \(path) is not there") }
-        let known: Set<Code>
-        (key, known) = try Self.parse(bytes, path)
+        let (known, dated): (Set<Code>, [Code: Dated])
+        (key, known, dated) = try Self.parse(bytes, path)
         var hash = SHA256()
         hash.update(data: bytes)
-        state = Mutex(State(known: known, length: bytes.count, hash: hash))
+        state = Mutex(State(known: known, dated: dated, length: bytes.count, hash: hash))
     }
 
     public var count: Int { state.withLock { $0.known.count } }
@@ -106,27 +114,52 @@ public final class ErasureLedger: Sendable {
     ///
     /// A copy that cannot be written stops nobody's withdrawal: see ``copyProblem``.
     public func append(_ ids: [String], now: WallTime) throws {
+        let codes = ids.map(code)
         try state.withLock { state in
             var lines = Data()
             var fresh: Set<Code> = []
-            for code in ids.map(code) where !state.known.contains(code) && fresh.insert(code).inserted {
-                let time = String(max(0, now.nanoseconds))
-                lines.append(Data((code.text + " " + String(repeating: "0", count: 20 - time.count) + time + "\n").utf8))
-            }
-            guard !lines.isEmpty else { return }
-            try Self.write(path, lines, at: state.length)
-            if let copy {
-                do {
-                    if state.copyProblem == nil { try Self.write(copy, lines, at: state.length) } else { try Self.replace(copy, Self.read(path) ?? Data()) }
-                    state.copyProblem = nil
-                } catch {
-                    state.copyProblem = "\(error)"
-                }
-            }
-            state.length += lines.count
-            state.hash.update(data: lines)
+            for code in codes where !state.known.contains(code) && fresh.insert(code).inserted { lines.append(Self.line(code, " ", now)) }
+            try write(lines, &state)
             state.known.formUnion(fresh)
         }
+    }
+
+    /// Enters that something holds until a date, or with a date that is past that it does not any more. Durable when it returns. Blocks.
+    public func append(_ id: String, until: WallTime) throws {
+        let code = code(id)
+        try state.withLock { state in
+            let place = state.length
+            try write(Self.line(code, "=", until), &state)
+            state.dated[code] = Dated(place: place, until: until)
+        }
+    }
+
+    /// Which of these ids was last entered with a date, and the date; nil where none was.
+    public func latest(of ids: [String]) -> (id: String, until: WallTime)? {
+        let codes = ids.map { ($0, code($0)) }
+        return state.withLock { state in
+            codes.compactMap { id, code in state.dated[code].map { (id: id, dated: $0) } }.max { $0.dated.place < $1.dated.place }.map { ($0.id, $0.dated.until) }
+        }
+    }
+
+    private static func line(_ code: Code, _ kind: String, _ time: WallTime) -> Data {
+        let digits = String(max(0, time.nanoseconds))
+        return Data((code.text + kind + String(repeating: "0", count: 20 - digits.count) + digits + "\n").utf8)
+    }
+
+    private func write(_ lines: Data, _ state: inout State) throws {
+        guard !lines.isEmpty else { return }
+        try Self.write(path, lines, at: state.length)
+        if let copy {
+            do {
+                if state.copyProblem == nil { try Self.write(copy, lines, at: state.length) } else { try Self.replace(copy, Self.read(path) ?? Data()) }
+                state.copyProblem = nil
+            } catch {
+                state.copyProblem = "\(error)"
+            }
+        }
+        state.length += lines.count
+        state.hash.update(data: lines)
     }
 
     /// Writes the whole ledger to another place. Blocks.
@@ -146,22 +179,35 @@ public final class ErasureLedger: Sendable {
         return Data(bytes.prefix(bytes.count - (bytes.count - headBytes) % lineBytes))
     }
 
-    private static func parse(_ bytes: Data, _ path: String) throws -> (key: SymmetricKey, entries: Set<Code>) {
+    private static func parse(_ bytes: Data, _ path: String) throws -> (key: SymmetricKey, entries: Set<Code>, dated: [Code: Dated]) {
         try bytes.withUnsafeBytes { all in
             guard all.count >= headBytes, all.starts(with: title.utf8), all[headBytes - 1] == 10, let key = bytes32(all[title.utf8.count..<headBytes - 1]) else {
                 throw Unusable(description: "\(path) is no ledger of erasures")
             }
             var entries: Set<Code> = []
+            var dated: [Code: Dated] = [:]
             entries.reserveCapacity((all.count - headBytes) / lineBytes)
             for place in stride(from: headBytes, through: all.count - lineBytes, by: lineBytes) {
                 let line = all[place..<place + lineBytes]
-                guard line.last == 10, all[place + 64] == 32, let code = bytes32(line.prefix(64)) else {
+                guard line.last == 10, [32, 61].contains(all[place + 64]), let code = bytes32(line.prefix(64)), let time = number(line.dropFirst(65).dropLast()) else {
                     throw Unusable(description: "line \((place - headBytes) / lineBytes + 2) of \(path) is damaged")
                 }
-                entries.insert(Code(code))
+                if all[place + 64] == 32 { entries.insert(Code(code)) } else { dated[Code(code)] = Dated(place: place, until: WallTime(nanoseconds: time)) }
             }
-            return (SymmetricKey(data: key), entries)
+            return (SymmetricKey(data: key), entries, dated)
         }
+    }
+
+    private static func number(_ digits: Slice<UnsafeRawBufferPointer>) -> Int64? {
+        var value: Int64 = 0
+        for digit in digits {
+            guard digit >= 48, digit <= 57 else { return nil }
+            let (tenfold, isBeyond) = value.multipliedReportingOverflow(by: 10)
+            let (next, isBeyondToo) = tenfold.addingReportingOverflow(Int64(digit - 48))
+            guard !isBeyond, !isBeyondToo else { return nil }
+            value = next
+        }
+        return value
     }
 
     private static func bytes32(_ digits: Slice<UnsafeRawBufferPointer>) -> [UInt8]? {

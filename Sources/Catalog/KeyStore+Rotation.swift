@@ -77,7 +77,7 @@ extension KeyStore {
     }
 
     /// Writes the file anew: nothing that was replaced or deleted is in it. Blocks.
-    func compact() throws { try queue.writeWithoutTransaction { try $0.execute(sql: "VACUUM") } }
+    func compact() throws { try queue.writeWithoutTransaction(Self.rewrite) }
 
     public func close() throws { try queue.close() }
 }

@@ -5,8 +5,9 @@ import SealedFile
 
 /// The wrapped keys of recordings, tracks and renditions, in a file of their own, apart from the catalog and its backups.
 ///
-/// root key → recording key → track and rendition keys. Destroying a row shreds what it sealed; the file is then rewritten (VACUUM) so that
-/// the wrapped bytes are nowhere in it. Rollback journal instead of WAL: nothing stays behind in a second file.
+/// root key → recording key → track and rendition keys. Destroying a row shreds what it sealed; the file is then rewritten (VACUUM), once for
+/// all that were removed together, so that the wrapped bytes are nowhere in it. Rollback journal instead of WAL: nothing stays behind in a
+/// second file.
 public final class KeyStore: Sendable {
     let queue: DatabaseQueue
     let root: DataKey
@@ -39,6 +40,8 @@ public final class KeyStore: Sendable {
                 ) WITHOUT ROWID
                 """)
             try db.execute(sql: Self.signingKeys)
+            // Without it each recording's end would look through all keys for those below it.
+            try db.execute(sql: "CREATE INDEX IF NOT EXISTS wrapped_key_parent ON wrapped_key (parent)")
         }
     }
 
@@ -63,6 +66,18 @@ public final class KeyStore: Sendable {
                 try Self.insert(id, Self.recording(recording), own, key, now, db)
                 guard let secret = secrets[track] else { continue }
                 try db.execute(sql: "INSERT INTO wrapped_secret (id, sealed) VALUES (?, ?)", arguments: [id, SealedSecret(secret, under: own, id: id).bytes])
+            }
+        }
+    }
+
+    /// Makes the keys of many recordings, tracks and renditions at once, in one transaction.
+    public func create(_ recordings: [(recording: RecordingID, tracks: [TrackID], renditions: [RenditionID])], now: WallTime) async throws {
+        let root = root
+        try await queue.write { db in
+            for (recording, tracks, renditions) in recordings {
+                let key = DataKey.random()
+                try Self.insert(Self.recording(recording), nil, key, root, now, db)
+                for id in tracks.map(Self.track) + renditions.map(Self.rendition) { try Self.insert(id, Self.recording(recording), .random(), key, now, db) }
             }
         }
     }
@@ -97,7 +112,7 @@ public final class KeyStore: Sendable {
         return try await queue.read { try Self.key(id, root, $0) }
     }
 
-    private static func key(_ id: String, _ root: DataKey, _ db: Database) throws -> DataKey {
+    static func key(_ id: String, _ root: DataKey, _ db: Database) throws -> DataKey {
         guard let row = try Row.fetchOne(db, sql: "SELECT parent, wrapped FROM wrapped_key WHERE id = ?", arguments: [id]) else { throw Missing(id: id) }
         let parent: String? = row["parent"]
         let above = try parent.map { try key($0, root, db) } ?? root
@@ -115,22 +130,6 @@ public final class KeyStore: Sendable {
 
     private static func fingerprint(_ id: String, _ root: DataKey, _ db: Database) throws -> String {
         do { return try key(id, root, db).fingerprint(under: root) } catch is SealedFileError { return unreadable }
-    }
-
-    /// Destroys keys and all below them; the fingerprints of those that were there, by id.
-    public func destroy(_ ids: [String]) async throws -> [String: String] {
-        let root = root
-        let fingerprints = try await queue.write { db in
-            var fingerprints: [String: String] = [:]
-            for id in ids {
-                let family = try String.fetchAll(db, sql: "SELECT id FROM wrapped_key WHERE id = ? OR parent = ?", arguments: [id, id])
-                for member in family { fingerprints[member] = try Self.fingerprint(member, root, db) }
-                try db.execute(sql: "DELETE FROM wrapped_key WHERE id = ?", arguments: [id])
-            }
-            return fingerprints
-        }
-        if !fingerprints.isEmpty { try await queue.writeWithoutTransaction { try $0.execute(sql: "VACUUM") } }
-        return fingerprints
     }
 
     public func count() async throws -> Int { try await queue.read { try Int.fetchOne($0, sql: "SELECT COUNT(*) FROM wrapped_key") ?? 0 } }

@@ -19,10 +19,11 @@ extension Database {
 
     // MARK: Recordings
 
-    public func streams(of recording: String) throws -> [(stream: StreamRecord, participants: [String])] {
-        let streams = try StreamRecord.fetchAll(self, sql: "SELECT * FROM stream WHERE recording = ? ORDER BY position", arguments: [recording])
-        return try streams.map { stream in
-            (stream, try String.fetchAll(self, sql: "SELECT participant FROM stream_participant WHERE stream = ? ORDER BY participant", arguments: [stream.id]))
+    /// The streams of a recording with whoever is, or was, in them; `recordedOnly`: with those who were in them while the gate was open.
+    public func streams(of recording: String, recordedOnly: Bool = false) throws -> [(stream: StreamRecord, participants: [String])] {
+        let people = try presence(in: recording)
+        return try StreamRecord.fetchAll(self, sql: "SELECT * FROM stream WHERE recording = ? ORDER BY position", arguments: [recording]).map { stream in
+            (stream, (people[stream.id] ?? []).filter { $0.isRecorded || !recordedOnly }.map(\.participant))
         }
     }
 
@@ -43,6 +44,21 @@ extension Database {
             SELECT * FROM recording WHERE state <> 'erased' AND (state = 'expired' OR expires_at <= ?)
             AND NOT EXISTS (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?) ORDER BY expires_at
             """, arguments: [now.nanoseconds, now.nanoseconds])
+    }
+
+    /// The same by id and without the rest, the earliest first: there may be a hundred thousand.
+    public func idsPastDate(now: WallTime) throws -> [String] {
+        try String.fetchAll(self, sql: """
+            SELECT id FROM recording WHERE state <> 'erased' AND (state = 'expired' OR expires_at <= ?1)
+            AND NOT EXISTS (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?1) ORDER BY expires_at
+            """, arguments: [now.nanoseconds])
+    }
+
+    /// How far the clock had come; nil where it was never noted.
+    public func latestTime() throws -> WallTime? { try Int64.fetchOne(self, sql: "SELECT latest FROM service_clock").map { WallTime(nanoseconds: $0) } }
+
+    public func note(latest time: WallTime) throws {
+        try execute(sql: "INSERT INTO service_clock (id, latest) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET latest = MAX(latest, excluded.latest)", arguments: [time.nanoseconds])
     }
 
     // MARK: Consent
@@ -101,18 +117,17 @@ extension Database {
         try String.fetchAll(self, sql: "SELECT DISTINCT participant FROM rendition_member WHERE rendition = ? ORDER BY participant", arguments: [rendition])
     }
 
+    /// Whose media of which modality is in a rendition.
+    public func membership(of rendition: String) throws -> [(participant: String, modality: String)] {
+        try Row.fetchAll(self, sql: "SELECT participant, modality FROM rendition_member WHERE rendition = ? ORDER BY participant, modality", arguments: [rendition])
+            .map { (participant: $0["participant"], modality: $0["modality"]) }
+    }
+
     public func insert(_ rendition: RenditionRecord, members: [(participant: String, modality: String)]) throws {
         try rendition.insert(self)
         for member in members {
             try execute(sql: "INSERT INTO rendition_member (rendition, participant, modality) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                         arguments: [rendition.id, member.participant, member.modality])
         }
-    }
-
-    // MARK: Evidence
-
-    public func noteDownload(rendition: String, participant: String, first: Int, bytes: Int, isWhole: Bool, now: WallTime) throws {
-        try execute(sql: "INSERT INTO download (rendition, participant, first, bytes, is_whole, at) VALUES (?, ?, ?, ?, ?, ?)",
-                    arguments: [rendition, participant, first, bytes, isWhole, now.nanoseconds])
     }
 }

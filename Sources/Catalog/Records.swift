@@ -14,7 +14,11 @@ public struct MeetingRecord: CatalogRecord {
     public var id: String
     public var title: String?
     public var createdAt: Int64
-    public init(id: String, title: String?, createdAt: Int64) { (self.id, self.title, self.createdAt) = (id, title, createdAt) }
+    /// Pseudonym of whoever planned it; nil where that is not known.
+    public var moderator: String?
+    public init(id: String, title: String?, createdAt: Int64, moderator: String? = nil) {
+        (self.id, self.title, self.createdAt, self.moderator) = (id, title, createdAt, moderator)
+    }
 }
 
 public struct ParticipantRecord: CatalogRecord {

@@ -70,9 +70,19 @@ public struct ConsentState: Hashable, Sendable {
 
     /// Whether a stream with these people in it may pass the gate: everybody in a mix must have said yes.
     public func mayRecord(_ participants: [ParticipantID], _ modality: Modality, at now: WallTime) -> Bool {
-        !participants.isEmpty && participants.allSatisfy { participant in
-            Purpose.allCases.contains { allows(participant, modality, $0, at: now) }
-        }
+        !participants.isEmpty && participants.allSatisfy { mayRecord($0, modality, askedAt: nil, at: now) }
+    }
+
+    /// The same of one person; `askedAt`: a yes from before it, given for another presence, does not count.
+    public func mayRecord(_ participant: ParticipantID, _ modality: Modality, askedAt: WallTime?, at now: WallTime) -> Bool {
+        guard let decision = decisions[participant], decision.at > askedAt ?? WallTime(nanoseconds: .min) else { return false }
+        return Purpose.allCases.contains { allows(participant, modality, $0, at: now) }
+    }
+
+    /// Whether this person allows everything here that they allowed there.
+    public func covers(_ other: ConsentState, of participant: ParticipantID) -> Bool {
+        guard let before = other.decisions[participant], let now = decisions[participant] else { return other.decisions[participant] == nil }
+        return before.modalities.isSubset(of: now.modalities) && before.purposes.isSubset(of: now.purposes)
     }
 
     /// Who allows something on the strength of another text than one of these.

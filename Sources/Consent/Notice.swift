@@ -5,7 +5,7 @@ import Media
 /// The text that a person is shown before they decide, generated from the retention policy: another policy, another text, another hash.
 public struct Notice: Hashable, Sendable {
     /// Changes with the wording below.
-    public static let wording = "2026-11-1"
+    public static let wording = "2026-11-2"
 
     public var language: String
     public var text: String
@@ -47,7 +47,8 @@ public struct Notice: Hashable, Sendable {
         Ihre Rechte: Sie können jederzeit mit einem Klick widerrufen; auf Wunsch wird alles von Ihnen gelöscht und die Aufzeichnung ohne Sie \
         neu erstellt. Sie können Auskunft, Berichtigung, Einschränkung und eine Kopie verlangen und sich beschweren bei: \(authority).
         Der Nachweis Ihrer Entscheidung wird \(count(policy.consentProofYears, "Jahr", "Jahre")) aufbewahrt, die Liste der Abrufe \
-        \(count(policy.downloadLogDays, "Tag", "Tage")).
+        \(count(policy.downloadLogDays, "Tag", "Tage")). Technische Daten der Verbindung, etwa IP-Adressen, werden nach \
+        \(count(policy.technicalDataDays, "Tag", "Tagen")) gelöscht, Sicherungskopien nach \(count(policy.backupDays, "Tag", "Tagen")).
         """
     }
 
@@ -65,7 +66,8 @@ public struct Notice: Hashable, Sendable {
         Your rights: you can withdraw at any time with one click; if you wish, everything of you is erased and the recording is made again \
         without you. You can ask for access, rectification, restriction and a copy, and complain to: \(policy.supervisoryAuthority).
         The proof of your decision is kept for \(count(policy.consentProofYears, "year", "years")), the list of downloads for \
-        \(count(policy.downloadLogDays, "day", "days")).
+        \(count(policy.downloadLogDays, "day", "days")). Technical data of the connection, such as IP addresses, are deleted after \
+        \(count(policy.technicalDataDays, "day", "days")), backups after \(count(policy.backupDays, "day", "days")).
         """
     }
 }

@@ -9,6 +9,12 @@ public struct RetentionPolicy: Hashable, Codable, Sendable {
     /// Years for which proof of consent is kept after the last recording that rests on it.
     public var consentProofYears = 3
     public var downloadLogDays = 365
+    /// Days for which addresses of devices and connections are kept after a recording's end.
+    public var technicalDataDays = 7
+    /// Days after which whoever runs the server deletes backups: the date on which the last one is gone follows from it.
+    public var backupDays = 30
+    /// Days before a recording's end at which those concerned are warned, each once, where it is kept for longer than that.
+    public var warningDays = [7, 1]
     /// Who is responsible (Art. 13 GDPR): name and contact as shown in the notice.
     public var controller = unnamedController
     public var storage = unnamedStorage

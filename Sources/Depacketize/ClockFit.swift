@@ -17,7 +17,7 @@ struct ClockFit: Sendable {
 
     /// Seconds of arrival that one minimum stands for; doubled when there are too many.
     private var windowSeconds = 1.0
-    private(set) var minima: [(media: Double, delay: Double)] = []
+    var minima: [(media: Double, delay: Double)] = []
     private var windowStart = -Double.infinity
 
     static let minimaMax = 20_000

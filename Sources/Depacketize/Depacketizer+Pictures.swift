@@ -36,31 +36,37 @@ extension Depacketizer {
     /// milliseconds, not exactly.
     static let switchNudgeMax = Nanoseconds.milliseconds(250)
 
-    mutating func givePicture(_ packet: TrackPacket, _ codec: Codec, _ timestamp: Int64, _ ssrc: SSRC, _ epoch: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+    mutating func givePicture(_ packet: TrackPacket, _ bytes: UnsafeRawBufferPointer, _ codec: Codec, _ timestamp: Int64, _ place: Int, _ epoch: Int,
+                              _ emit: (TrackEvent) throws -> Void) rethrows {
         guard !packet.payload.isEmpty else { return }  // padding, which takes a number and holds nothing
-        if substreams[ssrc]?.assembler?.codec != codec {
-            try giveOpenFrames(ssrc, emit)
-            guard let formats = VideoFormats.assembler(for: codec, parameters: format.parameters[packet.payloadType]) else { return }
-            substreams[ssrc]?.change(to: codec, formats)
+        if substreams[place].payloadType != packet.payloadType || substreams[place].assembler == nil {
+            guard try change(to: codec, packet.payloadType, place, emit) else { return }
         }
-        if let degrees = packet.extensions.rotationDegrees { rotations[ssrc] = degrees }
-        noteDependencies(packet, ssrc)
-        let frames = packet.bytes.withUnsafeBytes {
-            substreams[ssrc]?.assembler?.formats.push(UnsafeRawBufferPointer(rebasing: $0[packet.payload]), timestamp: Self.joined(epoch, timestamp), marker: packet.marker,
-                                                      isContiguous: !packet.followsLoss) ?? []
+        if let degrees = packet.extensions.rotationDegrees { rotations[substreams.ssrcs[place]] = degrees }
+        if descriptorID != nil { noteDependencies(packet, bytes, place) }
+        let frames = substreams[place].assembler?.formats.push(UnsafeRawBufferPointer(rebasing: bytes[packet.payload]), timestamp: Self.joined(epoch, timestamp),
+                                                               marker: packet.marker, isContiguous: !packet.followsLoss) ?? []
+        for frame in frames { try give(frame, codec, place, emit) }
+    }
+
+    /// What comes now has another payload type; mostly that is another codec. False for one whose pictures cannot be put together.
+    private mutating func change(to codec: Codec, _ payloadType: UInt8, _ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows -> Bool {
+        if substreams[place].assembler?.codec != codec {
+            try giveOpenFrames(place, emit)
+            guard let formats = VideoFormats.assembler(for: codec, parameters: format.parameters[payloadType]) else { return false }
+            substreams[place].change(to: codec, formats)
         }
-        for frame in frames { try give(frame, codec, ssrc, emit) }
+        substreams[place].payloadType = payloadType
+        return true
     }
 
     /// Tells the format what the packet's dependency descriptor says, where there is one. Not of a retransmission: its header is its own.
-    private mutating func noteDependencies(_ packet: TrackPacket, _ ssrc: SSRC) {
+    private mutating func noteDependencies(_ packet: TrackPacket, _ bytes: UnsafeRawBufferPointer, _ place: Int) {
         guard let descriptorID, packet.origin == .itself else { return }
-        packet.bytes.withUnsafeBytes { bytes in
-            guard let header = try? RTPHeader(bytes) else { return }  // it parsed when it came
-            var place: Range<Int>?
-            header.forEachExtension(in: bytes) { if $0 == descriptorID { place = $1 } }
-            if let place { substreams[ssrc]?.assembler?.formats.note(dependencies: UnsafeRawBufferPointer(rebasing: bytes[place])) }
-        }
+        guard let header = try? RTPHeader(bytes) else { return }  // it parsed when it came
+        var found: Range<Int>?
+        header.forEachExtension(in: bytes) { if $0 == descriptorID { found = $1 } }
+        if let found { substreams[place].assembler?.formats.note(dependencies: UnsafeRawBufferPointer(rebasing: bytes[found])) }
     }
 
     /// One number for a time stamp and its epoch, since a frame may be finished by a packet of the next epoch. A day at 90 kHz has 33 bits.
@@ -68,19 +74,20 @@ extension Depacketizer {
     private static func parted(_ joined: Int64) -> (epoch: Int, timestamp: Int64) { (Int(joined >> 44), joined & 0xFFF_FFFF_FFFF) }
 
     /// What can be given of an open frame: nothing more comes for it.
-    mutating func giveOpenFrames(_ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        guard let codec = substreams[ssrc]?.assembler?.codec else { return }
-        for frame in substreams[ssrc]?.finishFrame() ?? [] { try give(frame, codec, ssrc, emit) }
+    mutating func giveOpenFrames(_ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+        guard let codec = substreams[place].assembler?.codec else { return }
+        for frame in substreams[place].finishFrame() { try give(frame, codec, place, emit) }
     }
 
-    private mutating func give(_ frame: VideoFrame, _ codec: Codec, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
+    private mutating func give(_ frame: VideoFrame, _ codec: Codec, _ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
         let (epoch, timestamp) = Self.parted(frame.timestamp)
         let time = timeline.epochs[epoch].clock.wall(timestamp)
+        let ssrc = substreams.ssrcs[place]
         let picture = HeldFrame(frame: frame, codec: codec, ssrc: ssrc, time: time, rotation: rotations[ssrc], since: now)
         guard isLayered else { return try show(picture, emit) }
-        var place = held.count
-        while place > 0, held[place - 1].time > time { place -= 1 }
-        held.insert(picture, at: place)
+        var order = held.count
+        while order > 0, held[order - 1].time > time { order -= 1 }
+        held.insert(picture, at: order)
     }
 
     /// Which layer is shown is decided in the order of capture, when it is known of each what became of it.
@@ -94,16 +101,18 @@ extension Depacketizer {
     }
 
     private mutating func show(_ held: HeldFrame, _ emit: (TrackEvent) throws -> Void) rethrows {
-        let (frame, ssrc) = (held.frame, held.ssrc)
-        if let width = frame.width, let height = frame.height, frame.isKey { substreams[ssrc]?.area = width * height }
-        let isShown = shows(frame, ssrc, held.time)
-        substreams[ssrc]?.lastFrame = held.time
+        let frame = held.frame
+        // Nil for an SSRC that was forgotten while its picture waited.
+        let place = substreams.place(of: held.ssrc)
+        if let place, let width = frame.width, let height = frame.height, frame.isKey { substreams[place].area = width * height }
+        let isShown = shows(frame, held.ssrc, place, held.time)
+        if let place { substreams[place].lastFrame = held.time }
         guard isShown else { return }
         var time = held.time
         if let last = notes.lastTime, time <= last {
             guard let switchedAt, time - switchedAt <= Self.switchNudgeMax, last - time <= Self.switchNudgeMax else {
                 notes.verdict.droppedUnits += 1
-                substreams[ssrc]?.assembler?.formats.lose()
+                if let place { substreams[place].assembler?.formats.lose() }
                 return
             }
             time = last + .milliseconds(1)
@@ -113,15 +122,15 @@ extension Depacketizer {
     }
 
     /// Whether this SSRC's pictures are those to show: the largest layer that is whole, changed at key frames only.
-    private mutating func shows(_ frame: VideoFrame, _ ssrc: SSRC, _ time: WallTime) -> Bool {
-        guard let current, current != ssrc, let shown = substreams[current] else {
+    private mutating func shows(_ frame: VideoFrame, _ ssrc: SSRC, _ place: Int?, _ time: WallTime) -> Bool {
+        guard let current, current != ssrc, let shown = substreams.place(of: current) else {
             current = ssrc
             return true
         }
         guard frame.isKey else { return false }
-        let isStale = shown.lastFrame.map { time - $0 > Self.layerStaleAfter } ?? true
-        let isBroken = shown.assembler?.formats.needsKey ?? true
-        guard isStale || isBroken || (substreams[ssrc]?.area ?? 0) > shown.area else { return false }
+        let isStale = substreams[shown].lastFrame.map { time - $0 > Self.layerStaleAfter } ?? true
+        let isBroken = substreams[shown].assembler?.formats.needsKey ?? true
+        guard isStale || isBroken || (place.map { substreams[$0].area } ?? 0) > substreams[shown].area else { return false }
         self.current = ssrc
         switchedAt = time
         return true

@@ -17,15 +17,13 @@ extension Depacketizer {
     /// Lost sound up to this length, less what redundancy gives back, is concealed; beyond it is silence (as the mix does).
     public static let concealMax = Nanoseconds.milliseconds(100)
 
-    mutating func giveSound(_ packet: TrackPacket, _ codec: Codec, _ time: WallTime, _ ssrc: SSRC, _ epoch: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+    mutating func giveSound(_ packet: TrackPacket, _ bytes: UnsafeRawBufferPointer, _ codec: Codec, _ time: WallTime, _ epoch: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
         let range = packet.payload
         guard !range.isEmpty else { return }
-        let (duration, carriesPrevious, isDTX) = packet.bytes.withUnsafeBytes { bytes in
-            let payload = UnsafeRawBufferPointer(rebasing: bytes[range])
-            return (AudioFormats.duration(of: payload, codec: codec), codec.name == Codec.opus.name && OpusFormat.carriesRedundancy(payload),
-                    codec.name == Codec.opus.name && OpusFormat.isDTX(payload))
-        }
-        guard let duration else {
+        let payload = UnsafeRawBufferPointer(rebasing: bytes[range])
+        let isOpus = codec.name == Codec.opus.name
+        let (carriesPrevious, isDTX) = (isOpus && OpusFormat.carriesRedundancy(payload), isOpus && OpusFormat.isDTX(payload))
+        guard let duration = AudioFormats.duration(of: payload, codec: codec) else {
             notes.verdict.malformed += 1
             return
         }
@@ -40,7 +38,7 @@ extension Depacketizer {
         if packet.followsLoss, let end = sound.lastEnd, time > end { noteLoss(time - end, carriesPrevious) }
         (sound.lastEnd, sound.lastDuration) = (time + duration, duration)
         notes.take(soundAt: time, duration, codec, level: packet.extensions.level, isDTX: isDTX)
-        try emit(.accessUnit(AccessUnit(payload: Array(packet.bytes[range]), codec: codec, time: time, duration: duration, isKey: true)))
+        try emit(.accessUnit(AccessUnit(payload: Array(payload), codec: codec, time: time, duration: duration, isKey: true)))
     }
 
     /// What becomes of a hole of this length: the last packet of it may be in the next one, some is concealed, the rest is silence.
@@ -71,18 +69,16 @@ extension Depacketizer {
         return true
     }
 
-    mutating func takeTone(_ packet: TrackPacket, _ timestamp: Int64, _ clockRate: Int, _ ssrc: SSRC, _ epoch: Int) {
-        let tone = packet.bytes.withUnsafeBytes {
-            substreams[ssrc]?.tones.push(timestamp: timestamp, payload: UnsafeRawBufferPointer(rebasing: $0[packet.payload]), marker: packet.marker)
-        }
-        if let tone = tone ?? nil { note(tone, clockRate, epoch) }
+    mutating func takeTone(_ packet: TrackPacket, _ bytes: UnsafeRawBufferPointer, _ timestamp: Int64, _ clockRate: Int, _ place: Int, _ epoch: Int) {
+        let tone = substreams[place].tones.push(timestamp: timestamp, payload: UnsafeRawBufferPointer(rebasing: bytes[packet.payload]), marker: packet.marker)
+        if let tone { note(tone, clockRate, epoch) }
     }
 
     /// What is still due of key presses whose ends were lost.
-    mutating func giveTones(_ ssrc: SSRC) {
-        guard let epoch = substreams[ssrc]?.epoch else { return }
+    mutating func giveTones(_ place: Int) {
+        guard let epoch = substreams[place].epoch else { return }
         let clockRate = format.codecs.values.first { $0.name == "telephone-event" }?.clockRate ?? 8_000
-        while let tone = substreams[ssrc]?.tones.finish() { note(tone, clockRate, epoch) }
+        while let tone = substreams[place].tones.finish() { note(tone, clockRate, epoch) }
     }
 
     private mutating func note(_ tone: Tone, _ clockRate: Int, _ epoch: Int) {

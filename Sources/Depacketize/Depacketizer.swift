@@ -30,7 +30,7 @@ public struct Depacketizer: Sendable {
     let descriptorID: UInt8?
     /// The epochs of each SSRC, for a substream that begins.
     private let epochs: [SSRC: [(firstRecord: Int, place: Int)]]
-    var substreams: [SSRC: Substream] = [:]
+    var substreams = Substreams()
     private var records = 0
     /// The SSRC that is heard or shown.
     var current: SSRC?
@@ -69,14 +69,19 @@ public struct Depacketizer: Sendable {
     /// What was found so far; complete after ``finish(emit:)``.
     public var verdict: TrackVerdict {
         var verdict = notes.verdict
-        verdict.lost = lostBefore + substreams.values.reduce(0) { $0 + $1.buffer.lost }
-        verdict.droppedUnits += droppedBefore + substreams.values.reduce(0) { $0 + $1.dropped }
-        verdict.malformed += malformedBefore + substreams.values.reduce(0) { $0 + $1.malformed }
+        verdict.lost = lostBefore + substreams.places.reduce(0) { $0 + substreams[$1].buffer.lost }
+        verdict.droppedUnits += droppedBefore + substreams.places.reduce(0) { $0 + substreams[$1].dropped }
+        verdict.malformed += malformedBefore + substreams.places.reduce(0) { $0 + substreams[$1].malformed }
         if verdict.unsupported == nil, !unsupported.isEmpty { verdict.unsupported = unsupported.sorted().joined(separator: ", ") }
         return verdict
     }
 
     public mutating func push(_ record: TrackRecord, emit: (TrackEvent) throws -> Void) rethrows {
+        try record.lend { try push(lent: $0, emit: emit) }
+    }
+
+    /// The same; of the bytes only what has to wait is copied.
+    public mutating func push(lent record: LentRecord, emit: (TrackEvent) throws -> Void) rethrows {
         switch record {
         case .rtcp: return
         case .mark(let time, let mark): try take(mark, time, emit)
@@ -84,7 +89,7 @@ public struct Depacketizer: Sendable {
             defer { records += 1 }
             now = arrival
             notes.verdict.packets += 1
-            guard let header = bytes.withUnsafeBytes({ try? RTPHeader($0) }) else {  // counted here, named nowhere: it is noise
+            guard let header = try? RTPHeader(bytes) else {  // counted here, named nowhere: it is noise
                 notes.verdict.malformed += 1
                 return
             }
@@ -100,59 +105,62 @@ public struct Depacketizer: Sendable {
 
     // MARK: To the substreams
 
-    private mutating func route(_ header: RTPHeader, _ bytes: [UInt8], _ arrival: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
-        let read = bytes.withUnsafeBytes { extensions.read(header, in: $0) }
+    private mutating func route(_ header: RTPHeader, _ bytes: UnsafeRawBufferPointer, _ arrival: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
+        let read = extensions.read(header, in: bytes)
         switch types[header.payloadType] {
         case .unknown: notes.verdict.malformed += 1
         case .unsupported(let codec): if unsupported.count < 16 { unsupported.insert(codec.description) }
-        case .retransmission(let apt): try takeRetransmission(header, apt, bytes, arrival, read, emit)
+        case .retransmission(let apt): try takeRetransmission(header, apt, Array(bytes), arrival, read, emit)
         case .picture, .sound, .redundant, .tone, .noise, .filler:
-            guard let codec = format.codecs[header.payloadType] else { return }
-            try enter(header.ssrc, emit)
-            guard let epoch = substreams[header.ssrc]?.epoch else { return }
-            let packet = TrackPacket(sequence: 0, epoch: epoch, arrival: arrival, marker: header.marker, timestamp: header.timestamp, codec: codec, payloadType: header.payloadType,
-                                     bytes: bytes, payload: header.payload, extensions: read)
-            try take(packet, header.sequenceNumber, header.ssrc, emit)
+            let place = try enter(header.ssrc, emit)
+            guard let epoch = substreams[place].epoch else { return }
+            var packet = TrackPacket(sequence: 0, epoch: epoch, arrival: arrival, marker: header.marker, timestamp: header.timestamp, payloadType: header.payloadType, bytes: [],
+                                     payload: header.payload, extensions: read)
+            // Mostly it is the next one and nothing waits: then it goes on at once, and its bytes stay where they are.
+            if !types.isRedundant(header.payloadType), !substreams.areWaiting, substreams[place].passes(&packet, header.sequenceNumber, record: records) {
+                return try give(&packet, bytes, place, emit)
+            }
+            packet.bytes = Array(bytes)
+            try take(packet, header.sequenceNumber, place, emit)
         }
     }
 
-    private mutating func take(_ packet: TrackPacket, _ number: UInt16, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        // In place, here and below: a copy would make the frame in progress be copied with every packet.
-        guard let (numbered, beganAnew) = substreams[ssrc]?.receive(packet, number, record: records) else { return }
+    private mutating func take(_ packet: TrackPacket, _ number: UInt16, _ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+        let (numbered, beganAnew) = substreams[place].receive(packet, number, record: records)
         if beganAnew {
-            try drain(ssrc, emit)
-            substreams[ssrc]?.buffer.restart()
+            try drain(place, emit)
+            substreams[place].buffer.restart()
         }
         for packet in numbered {
-            guard case .redundant = types[packet.payloadType] else {
-                insert(packet, ssrc)
+            guard types.isRedundant(packet.payloadType) else {
+                insert(packet, place)
                 continue
             }
-            for block in unpacked(packet, ssrc) { insert(block, ssrc) }
+            for block in unpacked(packet, place) { insert(block, place) }
         }
         // Time passes for the others, too: what an SSRC that is gone waited for in vain comes before what its successor sends.
-        guard substreams.count > 1 else { return try pop(ssrc, packet.arrival, emit) }
-        for ssrc in waiting { try pop(ssrc, packet.arrival, emit) }
+        guard substreams.count > 1 else { return try pop(place, packet.arrival, emit) }
+        for place in substreams.byFirstArrival { try pop(place, packet.arrival, emit) }
     }
 
     /// The payloads in a redundant packet: earlier ones under the numbers before it (RFC 2198 section 4), its own last.
-    private mutating func unpacked(_ packet: TrackPacket, _ ssrc: SSRC) -> [TrackPacket] {
+    private mutating func unpacked(_ packet: TrackPacket, _ place: Int) -> [TrackPacket] {
         let blocks = packet.bytes.withUnsafeBytes { RedundantAudio.blocks(UnsafeRawBufferPointer(rebasing: $0[packet.payload])) }
         guard let blocks else {
             notes.verdict.malformed += 1
             return []
         }
-        return blocks.enumerated().compactMap { place, block in
+        return blocks.enumerated().compactMap { number, block in
             // Nothing is redundant twice.
-            guard let codec = format.codecs[block.payloadType], types[block.payloadType] != .redundant else { return nil }
+            guard format.codecs[block.payloadType] != nil, !types.isRedundant(block.payloadType) else { return nil }
             var inner = packet
-            (inner.codec, inner.payloadType) = (codec, block.payloadType)
+            inner.payloadType = block.payloadType
             inner.payload = packet.payload.lowerBound + block.range.lowerBound..<packet.payload.lowerBound + block.range.upperBound
             inner.timestamp = packet.timestamp &- UInt32(block.timestampOffset)
-            inner.sequence = packet.sequence - Int64(blocks.count - 1 - place)
-            if place < blocks.count - 1 {
+            inner.sequence = packet.sequence - Int64(blocks.count - 1 - number)
+            if number < blocks.count - 1 {
                 // What was sent before the sender's clock jumped has no place on this side of it.
-                guard substreams[ssrc]?.precedesEpoch(inner, timeline) == false else { return nil }
+                guard !substreams[place].precedesEpoch(inner, timeline) else { return nil }
                 (inner.origin, inner.marker) = (.redundancy, false)
                 inner.extensions = PacketExtensions()
             }
@@ -162,28 +170,28 @@ public struct Depacketizer: Sendable {
 
     private mutating func takeRetransmission(_ header: RTPHeader, _ apt: UInt8, _ bytes: [UInt8], _ arrival: WallTime, _ read: PacketExtensions,
                                              _ emit: (TrackEvent) throws -> Void) rethrows {
-        guard let codec = format.codecs[apt], let ssrc = repaired(by: header, read, bytes),
-              let restored = bytes.withUnsafeBytes({ Retransmission.restored(header, in: $0, apt: apt, ssrc: ssrc) }) else { return }  // a probe, or of nobody
-        guard let epoch = substreams[ssrc]?.epoch, let sequence = substreams[ssrc]?.extended(restored.sequenceNumber) else { return }
-        var packet = TrackPacket(sequence: sequence, epoch: epoch, arrival: arrival, marker: restored.marker, timestamp: restored.timestamp,
-                                 codec: codec, payloadType: apt, bytes: bytes, payload: restored.payload, extensions: read)
+        guard format.codecs[apt] != nil, let place = repaired(by: header, read, bytes),
+              let restored = bytes.withUnsafeBytes({ Retransmission.restored(header, in: $0, apt: apt, ssrc: substreams.ssrcs[place]) }) else { return }  // a probe, or of nobody
+        guard let epoch = substreams[place].epoch else { return }
+        var packet = TrackPacket(sequence: substreams[place].extended(restored.sequenceNumber), epoch: epoch, arrival: arrival, marker: restored.marker,
+                                 timestamp: restored.timestamp, payloadType: apt, bytes: bytes, payload: restored.payload, extensions: read)
         packet.origin = .retransmission
-        insert(packet, ssrc)
-        try pop(ssrc, arrival, emit)
+        insert(packet, place)
+        try pop(place, arrival, emit)
     }
 
     /// Whose packet is sent again: as announced, by the name of the encoding, or the only one that misses this number.
-    private func repaired(by header: RTPHeader, _ read: PacketExtensions, _ bytes: [UInt8]) -> SSRC? {
-        if let announced = format.repairs[header.ssrc.rawValue] { return SSRC(rawValue: announced) }
-        if let name = read.repairedRid, let named = substreams.first(where: { $0.value.rid == name }) { return named.key }
+    private func repaired(by header: RTPHeader, _ read: PacketExtensions, _ bytes: [UInt8]) -> Int? {
+        if let announced = format.repairs[header.ssrc.rawValue] { return substreams.place(of: SSRC(rawValue: announced)) }
+        if let name = read.repairedRid, let named = substreams.places.first(where: { substreams[$0].rid == name }) { return named }
         guard header.payload.count >= 2 else { return nil }
         let number = UInt16(bytes[header.payload.lowerBound]) << 8 | UInt16(bytes[header.payload.lowerBound + 1])
-        let missing = substreams.filter { $0.value.buffer.isMissing($0.value.extended(number)) }
-        return missing.count == 1 ? missing.first?.key : nil
+        let missing = substreams.places.filter { substreams[$0].buffer.isMissing(substreams[$0].extended(number)) }
+        return missing.count == 1 ? missing.first : nil
     }
 
-    private mutating func insert(_ packet: TrackPacket, _ ssrc: SSRC) {
-        switch (substreams[ssrc]?.buffer.insert(packet), packet.origin) {
+    private mutating func insert(_ packet: TrackPacket, _ place: Int) {
+        switch (substreams[place].buffer.insert(packet), packet.origin) {
         case (.inTime, .retransmission): notes.verdict.recoveredByRetransmission += 1
         case (.inTime, .redundancy): notes.verdict.recoveredByRedundancy += 1
         case (.duplicate, .itself): notes.verdict.duplicates += 1
@@ -194,55 +202,49 @@ public struct Depacketizer: Sendable {
         }
     }
 
-    /// Makes sure that the SSRC has a substream, in the epoch that this record belongs to (none before its first).
-    private mutating func enter(_ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        if substreams[ssrc] == nil {
-            if substreams.count >= Self.substreamsMax, let oldest = substreams.min(by: { ($0.value.lastRecord, $0.key.rawValue) < ($1.value.lastRecord, $1.key.rawValue) })?.key {
-                try drain(oldest, emit)
-                if let gone = substreams.removeValue(forKey: oldest) {
-                    lostBefore += gone.buffer.lost
-                    droppedBefore += gone.dropped
-                    malformedBefore += gone.malformed
-                }
-                rotations[oldest] = nil
-            }
-            substreams[ssrc] = Substream(epochs: epochs[ssrc] ?? [])
+    /// The place of the SSRC, which gets one if it has none, in the epoch that this record belongs to (none before its first).
+    private mutating func enter(_ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows -> Int {
+        let place: Int
+        if let known = substreams.place(of: ssrc) {
+            place = known
+        } else if substreams.count < Self.substreamsMax {
+            place = substreams.append(ssrc, Substream(epochs: epochs[ssrc] ?? []))
+        } else {
+            place = substreams.byLastRecord[0]
+            try drain(place, emit)
+            lostBefore += substreams[place].buffer.lost
+            droppedBefore += substreams[place].dropped
+            malformedBefore += substreams[place].malformed
+            rotations[substreams.ssrcs[place]] = nil
+            substreams.replace(at: place, ssrc, Substream(epochs: epochs[ssrc] ?? []))
         }
-        substreams[ssrc]?.enter(record: records)
+        substreams[place].enter(record: records)
+        return place
     }
 
     // MARK: Out of the substreams
 
-    private mutating func pop(_ ssrc: SSRC, _ now: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
-        while let packet = substreams[ssrc]?.buffer.pop(now: now) { try give(packet, ssrc, emit) }
+    private mutating func pop(_ place: Int, _ now: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
+        while var packet = substreams[place].buffer.pop(now: now) { try give(&packet, place, emit) }
     }
 
-    private mutating func drain(_ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        for packet in substreams[ssrc]?.buffer.drain() ?? [] { try give(packet, ssrc, emit) }
-        try giveOpenFrames(ssrc, emit)
-        giveTones(ssrc)
+    private mutating func drain(_ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+        for var packet in substreams[place].buffer.drain() { try give(&packet, place, emit) }
+        try giveOpenFrames(place, emit)
+        giveTones(place)
     }
-
-    /// The SSRCs whose packets wait, by how long.
-    private var waiting: [SSRC] {
-        substreams.compactMap { ssrc, substream in substream.buffer.firstArrival.map { (arrival: $0, ssrc: ssrc) } }
-            .sorted { ($0.arrival, $0.ssrc.rawValue) < ($1.arrival, $1.ssrc.rawValue) }.map(\.ssrc)
-    }
-
-    /// The SSRCs, those first that were silent longest.
-    private var inOrder: [SSRC] { substreams.sorted { ($0.value.lastRecord, $0.key.rawValue) < ($1.value.lastRecord, $1.key.rawValue) }.map(\.key) }
 
     private mutating func drainAll(_ emit: (TrackEvent) throws -> Void) rethrows {
-        for ssrc in inOrder { try drain(ssrc, emit) }
+        for place in substreams.byLastRecord { try drain(place, emit) }
         try showHeld(upTo: WallTime(nanoseconds: .max), emit)
     }
 
     private mutating func take(_ mark: TrackRecord.Mark, _ time: WallTime, _ emit: (TrackEvent) throws -> Void) rethrows {
         try drainAll(emit)
         // What did not pass the gate is not lost: numbering starts anew when it opens.
-        for ssrc in substreams.keys {
-            substreams[ssrc]?.restart()
-            substreams[ssrc]?.assembler?.formats.lose()
+        for place in substreams.places {
+            substreams[place].restart()
+            substreams[place].assembler?.formats.lose()
         }
         notes.interrupt()
         sound.interrupt()
@@ -252,17 +254,23 @@ public struct Depacketizer: Sendable {
         }
     }
 
-    private mutating func give(_ packet: TrackPacket, _ ssrc: SSRC, _ emit: (TrackEvent) throws -> Void) rethrows {
-        let isFiller = switch types[packet.payloadType] { case .sound, .picture: packet.payload.isEmpty; default: true }
-        var packet = packet
-        guard let (epoch, timestamp, time) = substreams[ssrc]?.place(&packet, isFiller: isFiller, timeline) else {
+    private mutating func give(_ packet: inout TrackPacket, _ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+        let bytes = packet.bytes
+        try bytes.withUnsafeBytes { try give(&packet, $0, place, emit) }
+    }
+
+    /// `bytes` are the packet's, wherever they lie.
+    private mutating func give(_ packet: inout TrackPacket, _ bytes: UnsafeRawBufferPointer, _ place: Int, _ emit: (TrackEvent) throws -> Void) rethrows {
+        let role = types[packet.payloadType]
+        let isFiller = switch role { case .sound, .picture: packet.payload.isEmpty; default: true }
+        guard let (epoch, timestamp, time) = substreams[place].place(&packet, isFiller: isFiller, timeline) else {
             notes.verdict.outliers += 1
             return
         }
-        switch types[packet.payloadType] {
-        case .sound(let codec): try giveSound(packet, codec, time, ssrc, epoch, emit)
-        case .picture(let codec): try givePicture(packet, codec, timestamp, ssrc, epoch, emit)
-        case .tone(let clockRate): takeTone(packet, timestamp, clockRate, ssrc, epoch)
+        switch role {
+        case .sound(let codec): try giveSound(packet, bytes, codec, time, epoch, emit)
+        case .picture(let codec): try givePicture(packet, bytes, codec, timestamp, place, epoch, emit)
+        case .tone(let clockRate): takeTone(packet, bytes, timestamp, clockRate, place, epoch)
         case .noise, .filler, .redundant, .retransmission, .unsupported, .unknown: return
         }
     }

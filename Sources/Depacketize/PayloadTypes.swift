@@ -32,6 +32,9 @@ struct PayloadTypes: Sendable {
 
     subscript(_ type: UInt8) -> Role { roles[Int(type & 0x7F)] }
 
+    /// Without a copy of the role.
+    func isRedundant(_ type: UInt8) -> Bool { if case .redundant = roles[Int(type & 0x7F)] { true } else { false } }
+
     /// The codecs whose media can be given out, and the names of those that cannot be read at all.
     var supported: [Codec] {
         roles.compactMap { role in

@@ -12,9 +12,8 @@ struct TrackPacket {
     var arrival: WallTime
     var marker: Bool
     var timestamp: UInt32
-    var codec: Codec
     var payloadType: UInt8
-    /// The whole packet that held it, and where in it the payload lies.
+    /// The whole packet that held it (empty where it is only lent), and where in it the payload lies.
     var bytes: [UInt8]
     var payload: Range<Int>
     var extensions = PacketExtensions()
@@ -67,6 +66,13 @@ struct ReorderBuffer {
             copied.append((packet.sequence, packet.origin))
         }
         return .inTime
+    }
+
+    /// Takes the next packet past the buffer; false, and nothing done, unless it is the very next one and nothing waits.
+    mutating func passes(_ sequence: Int64) -> Bool {
+        guard next == sequence, count == 0, copied.isEmpty else { return false }
+        next = sequence + 1
+        return true
     }
 
     /// Whether a packet with this number is missed and would still be taken.

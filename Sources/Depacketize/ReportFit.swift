@@ -75,6 +75,25 @@ struct ReportFit: Sendable {
         return Mapping(knots: knots, slope: span >= ClockFit.shortSlopeSecondsMin ? total : nil)
     }
 
+    /// Reports this near to a step, in media seconds, and at least so many on each side, tell of it.
+    static let opinionSecondsMax = 25.0
+    static let opinionReportsMin = 2
+
+    /// Whether the sender's own clocks step against each other where its packets' delays do: then it is no network.
+    func opinion(of step: SourceSteps.Step) -> SourceSteps.Opinion {
+        func rests(_ range: ClosedRange<Double>) -> [Double] { reports.filter { range.contains($0.media) }.map { $0.ntp - $0.media } }
+        let before = rests(step.from - Self.opinionSecondsMax...step.from), behind = rests(step.to...step.to + Self.opinionSecondsMax)
+        guard before.count >= Self.opinionReportsMin, behind.count >= Self.opinionReportsMin else { return .none }
+        return abs(Wander.median(behind) - Wander.median(before) - step.seconds) <= abs(step.seconds) / 4 ? .confirmed : .contradicted
+    }
+
+    func without(_ steps: SourceSteps) -> ReportFit {
+        guard !steps.steps.isEmpty else { return self }
+        var fit = self
+        for place in fit.reports.indices { fit.reports[place].ntp -= steps.sum(upTo: fit.reports[place].media) }
+        return fit
+    }
+
     /// The median slope over pairs (Theil and Sen) that are at least half the span apart; 0 for a span too short for one.
     private static func slope(_ sorted: [Report]) -> Double {
         guard let first = sorted.first, let last = sorted.last, last.media - first.media >= ClockFit.shortSlopeSecondsMin else { return 0 }

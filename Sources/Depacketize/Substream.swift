@@ -21,6 +21,8 @@ struct Substream {
     var buffer = ReorderBuffer()
     /// What puts its pictures together, for the codec it sends at the moment.
     var assembler: (codec: Codec, formats: any VideoAssembler)?
+    /// The payload type that it was chosen for.
+    var payloadType: UInt8?
     /// What was not given out, by assemblers that are gone.
     private var droppedBefore = 0
     private var malformedBefore = 0
@@ -54,6 +56,17 @@ struct Substream {
     ///
     /// What is missing before a packet without media is missing before the next one with it.
     mutating func place(_ packet: inout TrackPacket, isFiller: Bool, _ timeline: TrackTimeline) -> (epoch: Int, timestamp: Int64, time: WallTime)? {
+        if let line = lines.last, line.place == packet.epoch {
+            // Mostly: the line that the last packet was on.
+            var extender = line.timestamps
+            let timestamp = extender.extend(packet.timestamp)
+            let time = timeline.epochs[line.place].clock.wall(timestamp)
+            if packet.arrival - time <= Depacketizer.behindMax, time - packet.arrival <= Depacketizer.aheadMax {
+                lines[lines.count - 1].timestamps = extender
+                settleLoss(&packet, isFiller)
+                return (line.place, timestamp, time)
+            }
+        }
         let own = epochs.firstIndex { $0.place == packet.epoch } ?? 0
         for neighbour in [own, own - 1, own + 1] where epochs.indices.contains(neighbour) {
             let epoch = epochs[neighbour].place
@@ -64,11 +77,15 @@ struct Substream {
             lines.removeAll { $0.place == epoch }
             if lines.count > 1 { lines.removeFirst() }
             lines.append((epoch, extender))
-            lossIsPending = lossIsPending || packet.followsLoss
-            if !isFiller { (packet.followsLoss, lossIsPending) = (lossIsPending, false) }
+            settleLoss(&packet, isFiller)
             return (epoch, timestamp, time)
         }
         return nil
+    }
+
+    private mutating func settleLoss(_ packet: inout TrackPacket, _ isFiller: Bool) {
+        lossIsPending = lossIsPending || packet.followsLoss
+        if !isFiller { (packet.followsLoss, lossIsPending) = (lossIsPending, false) }
     }
 
     /// Whether a packet's time stamp lies before the first one of its epoch.
@@ -89,6 +106,21 @@ struct Substream {
         lastRecord = record
         if let name = packet.extensions.rid { rid = name }
         return number(packet, sequenceNumber)
+    }
+
+    /// The same for a packet that is the next one of those given out, while nothing waits: it goes past the buffer. False, and nothing done,
+    /// for any other.
+    mutating func passes(_ packet: inout TrackPacket, _ sequenceNumber: UInt16, record: Int) -> Bool {
+        var tentative = sequences
+        let sequence = tentative.extend(sequenceNumber)
+        if let highest, abs(sequence - highest) > Self.dropoutMax { return false }
+        guard buffer.passes(sequence) else { return false }
+        lastRecord = record
+        if let name = packet.extensions.rid { rid = name }
+        packet.sequence = sequence
+        (jumped, sequences) = (nil, tentative)
+        highest = max(highest ?? sequence, sequence)
+        return true
     }
 
     /// Extends `packet`'s sequence number; nothing for a packet that waits to be believed, two when it is. `beganAnew`: the sender

@@ -45,9 +45,38 @@ public struct TrackSurvey: Sendable {
         var firstMedia = 0.0
         var lastMedia = 0.0
         var suspects: [Suspect] = []
+        /// The fit's recent delay, as of its last new minimum.
+        var recentDelay: Double?
+
+        init(firstRecord: Int, clockRate: Int) { (self.firstRecord, self.clockRate) = (firstRecord, clockRate) }
+
+        /// Takes a packet that is no suspect; false, and nothing done, for any other.
+        mutating func takes(_ timestamp: UInt32, _ clockRate: Int, _ arrival: Double, _ length: Double) -> Bool {
+            guard self.clockRate == clockRate else { return false }
+            var tentative = extender
+            // An audio packet cannot leave before its last sample was captured.
+            let media = Double(tentative.extend(timestamp) - origin) / Double(clockRate)
+            let delay = arrival - length - media
+            let usual = recentDelay ?? delay
+            guard delay - usual <= TrackSurvey.lateSeconds, usual - delay <= TrackSurvey.earlySeconds else { return false }
+            extender = tentative
+            if !suspects.isEmpty { suspects.removeAll(keepingCapacity: true) }
+            note(media, arrival - length)
+            return true
+        }
+
+        mutating func note(_ media: Double, _ arrival: Double) {
+            let (count, least) = (fit.minima.count, fit.minima.last?.delay)
+            fit.observe(media: media, arrival: arrival)
+            if fit.minima.count != count || fit.minima.last?.delay != least { recentDelay = fit.recentDelay }
+            packets += 1
+            firstMedia = min(firstMedia, media)
+            lastMedia = max(lastMedia, media)
+        }
     }
 
     private let types: PayloadTypes
+    private let isSound: Bool
     private var running: [SSRC: Running] = [:]
     private var finished: [TrackTimeline.Epoch] = []
     private var records = 0
@@ -55,9 +84,11 @@ public struct TrackSurvey: Sendable {
     private var base: WallTime?
     private var ntpBase: UInt64?
 
-    public init(format: TrackFormat) { types = PayloadTypes(format) }
+    public init(format: TrackFormat) { (types, isSound) = (PayloadTypes(format), format.kind == .audio) }
 
-    public mutating func observe(_ record: TrackRecord) {
+    public mutating func observe(_ record: TrackRecord) { record.lend { observe(lent: $0) } }
+
+    public mutating func observe(lent record: LentRecord) {
         switch record {
         case .mark: return
         case .rtp(let arrival, let bytes):
@@ -65,21 +96,22 @@ public struct TrackSurvey: Sendable {
             records += 1
         case .rtcp(let arrival, let bytes):
             // What does not parse was counted when it was received.
-            guard let packets = bytes.withUnsafeBytes({ try? RTCPPacket.parse($0) }) else { return }
+            guard let packets = try? RTCPPacket.parse(bytes) else { return }
             for case .senderReport(let ssrc, let report) in packets { take(report, ssrc, arrival) }
         }
     }
 
-    private mutating func observe(_ arrival: WallTime, _ bytes: [UInt8]) {
-        bytes.withUnsafeBytes { buffer in
-            // What is no RTP packet of this track is counted in the second pass.
-            guard let header = try? RTPHeader(buffer) else { return }
-            let payload = UnsafeRawBufferPointer(rebasing: buffer[header.payload])
-            guard let (length, clockRate) = media(payload, types[header.payloadType]) else { return }
-            let start = base ?? arrival
-            base = start
-            take(header, clockRate, (arrival - start).seconds, length)
-        }
+    private mutating func observe(_ arrival: WallTime, _ bytes: UnsafeRawBufferPointer) {
+        // What is no RTP packet of this track is counted in the second pass.
+        guard let header = try? RTPHeader(bytes) else { return }
+        let payload = UnsafeRawBufferPointer(rebasing: bytes[header.payload])
+        guard let (length, clockRate) = media(payload, types[header.payloadType]) else { return }
+        let start = base ?? arrival
+        base = start
+        let seconds = (arrival - start).seconds
+        // In place: a copy of the state would copy its minima with it.
+        if let place = running.index(forKey: header.ssrc), running.values[place].takes(header.timestamp, clockRate, seconds, length) { return }
+        take(header, clockRate, seconds, length)
     }
 
     /// How long the sound of a packet is (0 s for pictures), and its clock; nil for a packet whose time stamp is not that of its own
@@ -116,30 +148,14 @@ public struct TrackSurvey: Sendable {
             running[header.ssrc] = begin(records, header.timestamp, clockRate, arrival, length)
             return
         }
+        // A suspect: what is none was taken already.
         var tentative = state.extender
-        let extended = tentative.extend(header.timestamp)
-        // An audio packet cannot leave before its last sample was captured.
-        let media = Double(extended - state.origin) / Double(clockRate)
-        let delay = arrival - length - media
-        let usual = state.fit.recentDelay ?? delay
-        if delay - usual <= Self.lateSeconds, usual - delay <= Self.earlySeconds {
-            state.extender = tentative
-            state.suspects.removeAll(keepingCapacity: true)
-            note(media, arrival - length, &state)
-            running[header.ssrc] = state
-            return
-        }
+        let delay = arrival - length - Double(tentative.extend(header.timestamp) - state.origin) / Double(clockRate)
+        let usual = state.recentDelay ?? delay
         if let first = state.suspects.first, (first.delay > usual) != (delay > usual) || abs(delay - first.delay) > 3600 { state.suspects.removeAll(keepingCapacity: true) }
         state.suspects.append(Suspect(record: records, timestamp: header.timestamp, arrival: arrival, delay: delay, lengthSeconds: length))
         running[header.ssrc] = state
         if confirmed(state.suspects, usual) { jump(header.ssrc, state) }
-    }
-
-    private func note(_ media: Double, _ arrival: Double, _ state: inout Running) {
-        state.fit.observe(media: media, arrival: arrival)
-        state.packets += 1
-        state.firstMedia = min(state.firstMedia, media)
-        state.lastMedia = max(state.lastMedia, media)
     }
 
     private func confirmed(_ suspects: [Suspect], _ usual: Double) -> Bool {
@@ -177,14 +193,14 @@ public struct TrackSurvey: Sendable {
         let held = state.suspects.prefix { $0.delay < settled - Self.earlySeconds }
         for suspect in held {
             let media = Double(state.extender.extend(suspect.timestamp) - state.origin) / Double(state.clockRate)
-            note(media, suspect.arrival - suspect.lengthSeconds, &state)
+            state.note(media, suspect.arrival - suspect.lengthSeconds)
         }
         finish(ssrc, state)
         guard finished.count + running.count < Self.epochsMax, let first = state.suspects.dropFirst(held.count).first else { return }
         var next = begin(first.record, first.timestamp, state.clockRate, first.arrival, first.lengthSeconds)
         for suspect in state.suspects.dropFirst(held.count + 1) {
             let media = Double(next.extender.extend(suspect.timestamp) - next.origin) / Double(state.clockRate)
-            note(media, suspect.arrival - suspect.lengthSeconds, &next)
+            next.note(media, suspect.arrival - suspect.lengthSeconds)
         }
         running[ssrc] = next
     }
@@ -192,31 +208,34 @@ public struct TrackSurvey: Sendable {
     private func begin(_ record: Int, _ timestamp: UInt32, _ clockRate: Int, _ arrival: Double, _ length: Double) -> Running {
         var state = Running(firstRecord: record, clockRate: clockRate)
         state.origin = state.extender.extend(timestamp)
-        note(0, arrival - length, &state)
+        state.note(0, arrival - length)
         return state
     }
 
     private mutating func finish(_ ssrc: SSRC, _ state: Running) {
         running[ssrc] = nil
         guard let base else { return }
-        let line = state.fit.line()
+        let steps = isSound ? state.fit.steps(state.reports) : .none
+        let fit = state.fit.without(steps)
+        let line = fit.line()
         let (origin, rate) = (state.origin, Double(state.clockRate))
         func knot(_ media: Double, _ wall: Double) -> MediaClock.Knot { .init(timestamp: origin + Int64((media * rate).rounded()), wall: base + Nanoseconds(seconds: wall)) }
         let middle = (state.firstMedia + state.lastMedia) / 2
-        let reports = state.reports.mapping()
+        let reports = state.reports.without(steps).mapping()
         let difference = reports.map { $0.wall(middle) - (middle + line.delay(middle)) }
         let byReports = reports.flatMap { Self.trusted($0, line, difference ?? 0) ? $0 : nil }
-        var knots: [MediaClock.Knot]
-        let slope = byReports.map(\.slope) ?? line.slope
+        let mapping: ReportFit.Mapping
         if let byReports {
             // Media cannot arrive before it was captured: where the reports say so, they were held up themselves.
             let early = max(0, difference ?? 0)
-            knots = byReports.knots.map { knot($0.media, $0.wall - early) }
+            mapping = .init(knots: byReports.knots.map { ($0.media, $0.wall - early) }, slope: byReports.slope)
         } else {
-            let wander = state.fit.wander(around: line)
-            knots = wander.isEmpty ? [knot(line.at, line.at + line.offset)] : wander.map { knot($0.media, $0.media + line.delay($0.media) + $0.rest) }
+            let wander = fit.wander(around: line)
+            mapping = .init(knots: wander.isEmpty ? [(line.at, line.at + line.offset)] : wander.map { ($0.media, $0.media + line.delay($0.media) + $0.rest) },
+                            slope: line.slope)
         }
-        knots = Self.ascending(knots)
+        let slope = mapping.slope
+        let knots = Self.ascending(steps.bend(mapping).knots.map { knot($0.media, $0.wall) })
         let clock = MediaClock(knots: knots, nanosecondsPerTick: 1e9 / rate * (1 + (slope ?? 0)))
         finished.append(TrackTimeline.Epoch(
             firstRecord: state.firstRecord, ssrc: ssrc, origin: origin, clock: clock, isByReports: byReports != nil, reportsLessArrival: difference.map { Nanoseconds(seconds: $0) },

@@ -107,11 +107,14 @@ public final class Encoder {
         }
     }
 
-    public static func aac(channels: Int, bitrate: Int) throws(FFmpegError) -> Encoder { try sound("aac", channels, bitrate, AV_SAMPLE_FMT_FLTP) }
+    /// With the coder that costs half as much and is nearer to the original in speech (decision note 17).
+    public static func aac(channels: Int, bitrate: Int) throws(FFmpegError) -> Encoder {
+        try sound("aac", channels, bitrate, AV_SAMPLE_FMT_FLTP, options: ["aac_coder": "fast"])
+    }
     public static func opus(channels: Int, bitrate: Int) throws(FFmpegError) -> Encoder { try sound("libopus", channels, bitrate, AV_SAMPLE_FMT_FLT) }
 
-    private static func sound(_ name: String, _ channels: Int, _ bitrate: Int, _ format: AVSampleFormat) throws(FFmpegError) -> Encoder {
-        try Encoder(name, Rational(1, 48_000), options: [:]) { context in
+    private static func sound(_ name: String, _ channels: Int, _ bitrate: Int, _ format: AVSampleFormat, options: [String: String] = [:]) throws(FFmpegError) -> Encoder {
+        try Encoder(name, Rational(1, 48_000), options: options) { context in
             context.sample_rate = 48_000
             context.sample_fmt = format
             context.bit_rate = Int64(bitrate)

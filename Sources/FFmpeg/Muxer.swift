@@ -10,9 +10,11 @@ public final class Muxer {
     private let io: IOContext
     private let options: [String: String]
 
-    /// `options` are libav's private options of the muxer, such as `moov_size`.
-    public init(_ sink: any MediaSink, as container: Container, options: [String: String] = [:]) throws(FFmpegError) {
+    /// `options` are libav's private options of the muxer, such as `moov_size`. `isDirect`: what the muxer writes goes to the sink at once
+    /// and as it is, for a container that is put together in large pieces (Matroska's clusters).
+    public init(_ sink: any MediaSink, as container: Container, options: [String: String] = [:], isDirect: Bool = false) throws(FFmpegError) {
         io = IOContext(sink)
+        io.raw.pointee.direct = isDirect ? 1 : 0
         self.options = options
         var made: UnsafeMutablePointer<AVFormatContext>?
         try check(avformat_alloc_output_context2(&made, nil, container.rawValue, nil), "avformat_alloc_output_context2")

@@ -43,6 +43,15 @@ public struct Packet: ~Copyable {
         if let base = source.baseAddress { raw.pointee.data.update(from: base.assumingMemoryBound(to: UInt8.self), count: source.count) }
     }
 
+    /// Refers to `source`, which must stay until the packet is written and then given back (``unref()``).
+    ///
+    /// For formats whose bytes no muxer looks into: there is no padding behind them.
+    public func refer(to source: UnsafeRawBufferPointer) {
+        av_packet_unref(raw)
+        raw.pointee.data = UnsafeMutablePointer(mutating: source.baseAddress?.assumingMemoryBound(to: UInt8.self))
+        raw.pointee.size = Int32(source.count)
+    }
+
     public func rescale(from: Rational, to: Rational) { av_packet_rescale_ts(raw, from.raw, to.raw) }
 }
 

@@ -86,11 +86,25 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         bell.ring()
     }
 
+    /// When the loop ends by itself.
+    private enum End {
+        case never
+        /// Nothing of its kinds is left to do.
+        case empty
+        /// Nothing can be done now; until then one job at a time.
+        case idle
+    }
+
     /// Runs until ``drain()`` or cancellation, which gives everything back at once; `untilEmpty`: until nothing of its kinds is left to do.
-    public func run(untilEmpty: Bool = false) async {
+    public func run(untilEmpty: Bool = false) async { await run(untilEmpty ? .empty : .never) }
+
+    /// Runs what is due now, one job after the other; what is postponed, or failed and waits to be tried again, stays.
+    package func runDue() async { await run(.idle) }
+
+    private func run(_ end: End) async {
         await withTaskCancellationHandler {
             // What runs is given back in writes that a cancelled task could not make: the loop runs in one that is not.
-            await Task.detached { [self] in await loop(untilEmpty) }.value
+            await Task.detached { [self] in await loop(end) }.value
         } onCancel: {
             stop(after: .zero)
         }
@@ -113,7 +127,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         var unfinished = 1
     }
 
-    private func loop(_ untilEmpty: Bool) async {
+    private func loop(_ end: End) async {
         store.changes.subscribe(bell)
         defer { store.changes.unsubscribe(bell) }
         var hands = Hands(admission: Admission(capacity: options.capacity()), watch: LeaseWatch(lease: options.lease, gapMax: options.beat + options.beat))
@@ -122,7 +136,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
                 let isStopping = prepareToStop(hands)
                 var failed = false
                 do {
-                    for job in try await turn(&hands, isStopping: isStopping, untilEmpty) {
+                    for job in try await turn(&hands, isStopping: isStopping, end) {
                         let run = JobRun(job, now: Monotonic.now)
                         hands.running[job.id] = run
                         group.addTask { await self.attempt(run) }
@@ -132,7 +146,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
                     failed = true
                 }
                 let isIdle = hands.running.isEmpty && hands.unwritten.isEmpty && (isStopping || hands.troubled.isEmpty) && shared.withLock { $0.ended.isEmpty }
-                if isIdle, isStopping || untilEmpty && hands.unfinished == 0 { break }
+                if isIdle, isStopping || end == .idle || end == .empty && hands.unfinished == 0 { break }
                 await bell.wait(atMost: pause(hands, failed))
             }
         }
@@ -198,13 +212,13 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         var dead: [WorkerID] = []
     }
 
-    private func turn(_ hands: inout Hands, isStopping: Bool, _ untilEmpty: Bool) async throws -> [Job] {
+    private func turn(_ hands: inout Hands, isStopping: Bool, _ end: End) async throws -> [Job] {
         takeEnded(&hands)
         if !hands.troubled.isEmpty { hands.troubled = await apart(hands.troubled) }
         let now = Monotonic.now
         stopStalled(hands, now)
-        let request = ClaimRequest(worker: hands.id, kinds: work.kinds, lanes: isStopping ? [] : freeLanes(hands))
-        let look = try await look(hands, request, isUnfinishedAsked: untilEmpty)
+        let request = ClaimRequest(worker: hands.id, kinds: work.kinds, lanes: isStopping || end == .idle && !hands.running.isEmpty ? [] : freeLanes(hands))
+        let look = try await look(hands, request, isUnfinishedAsked: end == .empty)
         (hands.nextRunAfter, hands.unfinished) = (look.nextRunAfter, look.unfinished)
         for run in hands.running.values where !look.held.contains(run.lease) { run.stop(.leaseLost) }
         let beats = Dictionary(uniqueKeysWithValues: look.workers.filter { $0.runningJobs > 0 && $0.id != hands.id }.map { ($0.id, $0.beat) })
@@ -214,7 +228,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         let reports = now - hands.sampledAt >= .seconds(1) ? self.reports(hands) : []
         if !reports.isEmpty || hands.running.isEmpty { hands.sampledAt = now }
         guard look.hasCandidates || !lost.isEmpty || isBeatDue || !reports.isEmpty || !hands.unwritten.isEmpty else { return [] }
-        return try await write(&hands, Writing(request: look.hasCandidates || !hands.unwritten.isEmpty ? request : nil, lost: lost, reports: reports))
+        return try await write(&hands, Writing(request: look.hasCandidates || !hands.unwritten.isEmpty ? request : nil, isOne: end == .idle, lost: lost, reports: reports))
     }
 
     private func takeEnded(_ hands: inout Hands) {
@@ -283,6 +297,8 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
     private struct Writing: Sendable {
         /// Nil: nothing is claimed.
         var request: ClaimRequest?
+        /// Only the first that could be claimed is.
+        var isOne: Bool
         var lost: [(WorkerID, String)]
         var reports: [(lease: Lease, progress: Double)]
     }
@@ -309,7 +325,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
                 for (lease, progress) in writing.reports { _ = try store.report(lease, progress: progress, in: transaction) }
                 if let request = writing.request {
                     written.admission.capacity = options.capacity()
-                    written.claimed = try store.claim(request, now: clock(), in: transaction) { written.admission.choose(from: $0, slots: slots) }
+                    written.claimed = try store.claim(request, now: clock(), in: transaction) { written.admission.choose(from: writing.isOne ? Array($0.prefix(1)) : $0, slots: slots) }
                 }
                 return written
             }

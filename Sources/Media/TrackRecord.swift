@@ -28,6 +28,32 @@ public enum TrackRecord: Hashable, Sendable {
     }
 }
 
+/// A record whose bytes are lent for the time of a call: a ``TrackRecord`` before it is copied.
+public enum LentRecord {
+    case rtp(arrival: WallTime, bytes: UnsafeRawBufferPointer)
+    case rtcp(arrival: WallTime, bytes: UnsafeRawBufferPointer)
+    case mark(at: WallTime, TrackRecord.Mark)
+}
+
+extension TrackRecord {
+    public init(_ lent: LentRecord) {
+        self = switch lent {
+        case .rtp(let arrival, let bytes): .rtp(arrival: arrival, bytes: Array(bytes))
+        case .rtcp(let arrival, let bytes): .rtcp(arrival: arrival, bytes: Array(bytes))
+        case .mark(let time, let mark): .mark(at: time, mark)
+        }
+    }
+
+    /// Lends the record for the time of the call.
+    public func lend<Result>(_ body: (LentRecord) throws -> Result) rethrows -> Result {
+        switch self {
+        case .rtp(let arrival, let bytes): try bytes.withUnsafeBytes { try body(.rtp(arrival: arrival, bytes: $0)) }
+        case .rtcp(let arrival, let bytes): try bytes.withUnsafeBytes { try body(.rtcp(arrival: arrival, bytes: $0)) }
+        case .mark(let time, let mark): try body(.mark(at: time, mark))
+        }
+    }
+}
+
 /// How to read a track's packets: taken from its SDP, kept with the track, handed to the stages.
 public struct TrackFormat: Hashable, Codable, Sendable {
     public var kind: MediaKind

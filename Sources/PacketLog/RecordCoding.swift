@@ -16,17 +16,20 @@ enum RecordCoding {
     }
 
     /// The record at `offset`, which moves behind it; nil at the end of the block or where it makes no sense.
-    static func read(_ block: UnsafeRawBufferPointer, _ offset: inout Int) -> TrackRecord? {
+    static func read(_ block: UnsafeRawBufferPointer, _ offset: inout Int) -> TrackRecord? { lend(block, &offset).map(TrackRecord.init) }
+
+    /// The same without a copy: the record is good for as long as the block is.
+    static func lend(_ block: UnsafeRawBufferPointer, _ offset: inout Int) -> LentRecord? {
         guard offset + headBytes <= block.count else { return nil }
         let arrival = WallTime(nanoseconds: Int64(bigEndian: block.loadUnaligned(fromByteOffset: offset + 1, as: Int64.self)))
         let length = Int(UInt32(bigEndian: block.loadUnaligned(fromByteOffset: offset + 9, as: UInt32.self)))
         let start = offset + headBytes
         guard let kind = Kind(rawValue: block[offset]), start + length <= block.count else { return nil }
         offset = start + length
-        let bytes = block[start..<start + length]
+        let bytes = UnsafeRawBufferPointer(rebasing: block[start..<start + length])
         switch kind {
-        case .rtp: return .rtp(arrival: arrival, bytes: Array(bytes))
-        case .rtcp: return .rtcp(arrival: arrival, bytes: Array(bytes))
+        case .rtp: return .rtp(arrival: arrival, bytes: bytes)
+        case .rtcp: return .rtcp(arrival: arrival, bytes: bytes)
         case .mark: return bytes.first.flatMap(TrackRecord.Mark.init).map { .mark(at: arrival, $0) }
         }
     }

@@ -53,6 +53,15 @@ public final class TrackLogReader {
         }
     }
 
+    /// Lends the records of the next block (or what is left of it) one after the other, their bytes for the time of the call; false at the
+    /// end of the last segment.
+    public func nextBlock(_ body: (LentRecord) throws -> Void) throws -> Bool {
+        if blockOffset >= block.count, try !advance() { return false }
+        try block.withUnsafeBytes { while let record = RecordCoding.lend($0, &blockOffset) { try body(record) } }
+        if blockOffset < block.count { noteDamage() }
+        return true
+    }
+
     private func noteDamage() {
         defects.append(.damaged(segment: segments[place].number))
         endSegment()
@@ -86,15 +95,14 @@ public final class TrackLogReader {
                 return true
             case .damaged, nil: noteDamage()
             case .needsMore:
-                let more = try DescriptorIO.read(1 << 17, at: offset, segments[place].descriptor)
-                guard !more.isEmpty else {
+                let count = try opener?.feed(from: segments[place].descriptor, at: offset) ?? 0
+                guard count > 0 else {
                     defects.append(.unfinished(segment: segments[place].number))
                     endSegment()
                     continue
                 }
-                offset += more.count
-                bytesRead += more.count
-                opener?.feed(more)
+                offset += count
+                bytesRead += count
             }
         }
         return false

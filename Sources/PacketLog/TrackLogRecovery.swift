@@ -55,10 +55,9 @@ public enum TrackLogRecovery {
                 break scanning
             case .damaged: break scanning
             case .needsMore:
-                let more = try DescriptorIO.read(1 << 17, at: offset, descriptor)
-                if more.isEmpty { break scanning }
-                offset += more.count
-                opener.feed(more)
+                let count = try opener.feed(from: descriptor, at: offset)
+                if count == 0 { break scanning }
+                offset += count
             }
         }
         guard ftruncate(descriptor, off_t(opener.validBytes)) == 0, fsync(descriptor) == 0 else { throw .system(call: "ftruncate", errno: errno) }

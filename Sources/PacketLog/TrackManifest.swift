@@ -30,7 +30,7 @@ public enum TrackManifest {
         let writer = try SealedWriter(descriptor: descriptor, key: key, context: identity.context(part: TrackLogFiles.manifest))
         guard let json = try? JSONEncoder().encode(entries) else { preconditionFailure("plain values encode") }
         try writer.append(Array(json))
-        _ = try writer.finish()
+        try writer.close()
         guard rename(temporary, "\(directory)/\(TrackLogFiles.manifest)") == 0 else { throw .system(call: "rename", errno: errno) }
         try DescriptorIO.syncDirectory(directory)
     }

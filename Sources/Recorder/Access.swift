@@ -99,6 +99,6 @@ extension Recorder {
         } catch {
             gauge("catalog_unavailable", "1 while the catalog or the key store cannot be read.", 1)
         }
-        return samples
+        return await samples + retentionMetrics() + metricRegistry.samples()
     }
 }

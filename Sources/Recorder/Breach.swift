@@ -82,7 +82,7 @@ enum Breach {
         }
         let recipients = try renditions.sorted().flatMap { rendition in
             try Row.fetchAll(db, sql: """
-                SELECT download.participant AS participant, name, MIN(at) AS first_at, MAX(at) AS last_at, SUM(bytes) AS bytes
+                SELECT download.participant AS participant, name, MIN(at) AS first_at, MAX(MAX(at, last_at)) AS last_at, SUM(bytes) AS bytes
                 FROM download LEFT JOIN identity ON identity.participant = download.participant WHERE rendition = ? GROUP BY download.participant
                 """, arguments: [rendition]).compactMap { row -> BreachView.Recipient? in
                 guard let participant = ParticipantID(rawValue: row["participant"]), let id = RenditionID(rawValue: rendition) else { return nil }

@@ -12,46 +12,13 @@ import Synchronization
 import Tap
 
 extension Recorder {
-    /// Ends a recording: unreadable at once, then keys, then files, then the receipt. Safe to be killed and repeated at any point.
+    /// Ends a recording now; see ``end(_:trigger:actor:)``. Throws `.restricted`, and `.storage` where its files cannot be removed.
     func erase(_ id: RecordingID, trigger: String, actor: String) async throws {
         try await refuseRestricted(id)
-        let now = clock.now
-        let session = live.withLock { $0.removeValue(forKey: id) }
-        if let session { _ = try await BlockingWork.run { session.stop() } }
-        let objects = try await keys.ids(below: id)
-        var drafts: [ReceiptView.Object] = []
-        for object in objects { drafts.append(try await draft(object)) }
-        let receipt = ReceiptView(recording: id, policy: "\(RetentionPolicy.retentionClass), \(configuration.retention.recordingDays) days unless set shorter", trigger: trigger,
-                                  objects: drafts, auditEntry: 0, supervisoryAuthority: configuration.retention.supervisoryAuthority)
-        // The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
-        try await catalog.write { [jobs] db in
-            if let hold = try db.restriction(of: id.rawValue, now: now) { throw Self.restricted(hold) }
-            try db.execute(sql: "UPDATE recording SET state = 'expired' WHERE id = ? AND state <> 'erased'", arguments: [id.rawValue])
-            try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE recording = ?", arguments: [id.rawValue])
-            try jobs.cancel(owner: id.rawValue, now: now, in: db)
-            try db.execute(sql: "INSERT INTO receipt (recording, receipt) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                           arguments: [id.rawValue, String(decoding: try JSONEncoder().encode(receipt), as: UTF8.self)])
+        if try await !end([id], trigger: trigger, actor: actor).contains(id) {
+            try await refuseRestricted(id)
+            throw RecorderError(.storage, "files of an ended recording could not be removed", hint: "its keys are destroyed: nobody reads it; removing is tried again by itself")
         }
-        try await note(erased: objects + [KeyStore.recording(id)])
-        _ = try await keys.destroy([KeyStore.recording(id)])
-        let destroyed = clock.now
-        let folder = configuration.folder(of: id.rawValue)
-        try await BlockingWork.run {
-            if FileManager.default.fileExists(atPath: folder.path) { try FileManager.default.removeItem(at: folder) }
-            guard !FileManager.default.fileExists(atPath: folder.path) else { throw RecorderError(.storage, "files of an expired recording could not be removed") }
-        }
-        let unlinked = clock.now
-        try await catalog.write { [self] db in
-            guard let json = try String.fetchOne(db, sql: "SELECT receipt FROM receipt WHERE recording = ?", arguments: [id.rawValue]), var final: ReceiptView = Self.decoded(json) else { return }
-            for place in final.objects.indices where final.objects[place].unlinkedAt == 0 {
-                final.objects[place].keyDestroyedAt = destroyed.seconds
-                final.objects[place].unlinkedAt = unlinked.seconds
-            }
-            try self.attest(&final, actor: actor, at: unlinked, db)
-            try db.execute(sql: "UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
-            try db.execute(sql: "UPDATE recording SET state = 'erased' WHERE id = ?", arguments: [id.rawValue])
-        }
-        try await catalog.checkpoint()
     }
 
     /// Enters what is about to be destroyed in the ledger: from then on no backup brings it back.
@@ -60,13 +27,23 @@ extension Recorder {
         try await BlockingWork.run { try ledger.append(ids, now: now) }
     }
 
-    private func draft(_ keyID: String) async throws -> ReceiptView.Object {
+    func draft(_ keyID: String) async throws -> ReceiptView.Object {
         let fingerprint = try await keys.fingerprint(keyID)
         let id = String(keyID.split(separator: ":")[1])
-        let sha = try await catalog.read { db in
-            try String.fetchOne(db, sql: "SELECT sha256 FROM rendition WHERE id = ? UNION ALL SELECT sha256 FROM stream WHERE track = ? AND sha256 IS NOT NULL", arguments: [id, id])
+        let found = try await catalog.read { db in
+            try Row.fetchOne(db, sql: "SELECT sha256, recording FROM rendition WHERE id = ? UNION ALL SELECT sha256, recording FROM stream WHERE track = ? AND file IS NOT NULL",
+                             arguments: [id, id]).map { (sha: $0["sha256"] as String?, recording: $0["recording"] as String) }
         }
+        var sha = found?.sha
+        if let found, sha == nil { sha = await Self.sha256(ofFileAt: configuration.artifact(found.recording, id).path) }
         return ReceiptView.Object(id: keyID, keyFingerprint: fingerprint, ciphertextSha256: sha ?? "", keyDestroyedAt: 0, unlinkedAt: 0)
+    }
+
+    /// A track's file is hashed as it is when it is erased: the receipt names what goes.
+    ///
+    /// Nil where it cannot be read, which must not keep it from being erased.
+    private static func sha256(ofFileAt path: String) async -> String? {
+        try? await BlockingWork.onThread(named: "receipt") { try DescriptorIO.sha256(ofFileAt: path) }
     }
 
     public func receipt(of recording: RecordingID, as principal: Principal) async throws -> ReceiptView {
@@ -95,7 +72,8 @@ extension Recorder {
                 WHERE recording = ? AND participant = ?
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
-            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ?",
+            try db.tell(db.readers(of: renditions, but: participant.rawValue), kind: "withdrawn", event: "withdrawn:\(recording):\(participant)", recording: recording.rawValue, now: now)
+            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND is_recorded",
                                              arguments: [recording.rawValue, participant.rawValue])
             return (tracks, renditions)
         }
@@ -104,27 +82,29 @@ extension Recorder {
         var doomed = renditions.compactMap(RenditionID.init).map(KeyStore.rendition)
         // A live track's log is still being written; its key goes when the recording stops.
         if !isLive { doomed += tracks.compactMap(TrackID.init).map(KeyStore.track) }
+        try await draftReceipt(of: participant, in: recording, doomed)
         try await note(erased: doomed)
         _ = try await keys.destroy(doomed)
+        let destroyed = clock.now
         let configuration = configuration
         try await BlockingWork.run {
-            for id in renditions { unlink(configuration.artifact(recording.rawValue, id).path) }
-            for track in isLive ? [] : tracks {
-                unlink(configuration.artifact(recording.rawValue, track).path)
-                let folder = configuration.trackFolder(recording.rawValue, track)
-                if FileManager.default.fileExists(atPath: folder.path) { try FileManager.default.removeItem(at: folder) }
-            }
+            var gone = renditions.map { configuration.artifact(recording.rawValue, $0) }
+            if !isLive { gone += tracks.flatMap { [configuration.artifact(recording.rawValue, $0), configuration.trackFolder(recording.rawValue, $0)] } }
+            try Self.remove(gone)
         }
-        try await catalog.write { db in
+        let unlinked = clock.now
+        try await catalog.write { [self] db in
             if !isLive {
                 for track in tracks { try db.execute(sql: "UPDATE stream SET summary = NULL, verdict = 'erased', file = NULL WHERE track = ?", arguments: [track]) }
+                // The tracks of the others are as they were: only what mixes people is made again. In this transaction, so that no kill forgets it.
+                try beginAgain(recording, now: now, db)
             }
-            try AuditLog.append(actor: actor, action: "participant.erased", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+            if try !finishReceipt(of: participant, in: recording, destroyed, unlinked, actor: actor, db) {
+                try AuditLog.append(actor: actor, action: "participant.erased", object: recording.rawValue, detail: participant.rawValue, now: now, db)
+            }
         }
-        try await catalog.checkpoint()
-        guard !isLive else { return }
-        // The tracks of the others are as they were: only what mixes people is made again.
-        try await makeAgain(recording)
+        await emptyLog()
+        if !isLive { try await enqueueBegun(recording) }
     }
 
     /// Carries out the withdrawals whose tracks are still there: those made while the recording ran, now that its logs are closed, and those
@@ -140,7 +120,7 @@ extension Recorder {
     /// Who asked for erasure and is still there.
     func withdrawnAndKept(_ recording: RecordingID) async throws -> Set<ParticipantID> {
         let kept = try await catalog.read { db in
-            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased'",
+            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased' AND is_recorded",
                                     arguments: [recording.rawValue]))
         }
         let events = try await catalog.read { try $0.consentEvents(of: recording) }

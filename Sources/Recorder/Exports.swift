@@ -76,6 +76,9 @@ extension Recorder {
         }
         data.ownDownloads = try Row.fetchAll(db, sql: "SELECT * FROM download WHERE participant = ? ORDER BY at", arguments: [id])
             .map { .init(rendition: $0["rendition"], at: seconds($0["at"]), bytes: $0["bytes"], whole: $0["is_whole"]) }
+        if let contact = try ContactRecord.fetchOne(db, key: id) { (data.person.email, data.person.language) = (contact.address, contact.language) }
+        data.messages = try NotificationRecord.fetchAll(db, sql: "SELECT * FROM notification WHERE recipient = ? ORDER BY created_at", arguments: [id])
+            .map { .init(kind: $0.kind, recording: $0.recording, at: seconds($0.createdAt), mailedAt: $0.sentAt.map(seconds), readAt: $0.seenAt.map(seconds)) }
         data.audit = try Row.fetchAll(db, sql: "SELECT sequence, at, actor, action, object, detail FROM audit_event WHERE actor = ?1 OR object = ?1 OR detail = ?1 OR detail LIKE ?1 || ' %' ORDER BY sequence",
                                      arguments: [id])
             .map { .init(sequence: $0["sequence"], at: seconds($0["at"]), actor: $0["actor"], action: $0["action"], object: $0["object"], detail: $0["detail"]) }

@@ -12,7 +12,7 @@ import ServiceLifecycle
 import Synchronization
 import Tap
 
-/// What happens by itself: consents that end close gates, recordings past their date are erased, finished jobs are forgotten.
+/// What happens by itself, beside ``GateWatch``: recordings past their date are erased, finished jobs are forgotten.
 public final class Housekeeping: Service {
     private let recorder: Recorder
 
@@ -30,27 +30,28 @@ public final class Housekeeping: Service {
 }
 
 extension Recorder {
-    func tidy() async {
+    package func tidy() async {
+        let began = ContinuousClock.now
         do {
             let now = clock.now
             try await settleRestrictions()
-            for record in try await catalog.read({ try $0.recordingsPastDate(now: now) }) {
-                guard let id = RecordingID(rawValue: record.id) else { continue }
-                do {
-                    try await erase(id, trigger: "expiry", actor: "retention")
-                } catch {
-                    // Its neighbours end on their own dates. It is tried again with the next sweep, and counts as past its date until then.
-                    logger.error("a recording past its date could not be erased", metadata: ["recording": "\(id)", "error": "\(error)"])
-                }
-            }
-            for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
+            await confirmConsents()
+            try await sweep()
+            try await payDebts()
+            try await keepTime()
             try await checkpointAuditIfDue()
             try await pruneJobsIfDue()
+            sweeps.withLock { $0.succeed(after: ContinuousClock.now - began, at: now) }
         } catch {
-            // Where consents cannot be read nothing may pass.
-            for session in live.withLock({ Array($0.values) }) { session.closeAllGates(at: clock.now) }
-            logger.error("housekeeping failed; all gates are closed until it works again", metadata: ["error": "\(error)"])
+            // Gates have a watch of their own.
+            logger.error("housekeeping failed; it is tried again", metadata: ["error": "\(error)"])
         }
+        await keepRecords()
+    }
+
+    /// Sets every gate after the consents that hold now.
+    func updateGates() async throws {
+        for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
     }
 
     /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again,
@@ -61,7 +62,9 @@ extension Recorder {
             for name in try FileManager.default.contentsOfDirectory(atPath: temporary.path) { try FileManager.default.removeItem(at: temporary.appending(path: name)) }
         }
         let now = clock.now
+        try await payDebts()
         try await checkpointAudit()
+        try await settleUnstored()
         try await askAgainWhereNoticeChanged()
         for state in ["recording", "paused", "processing"] {
             for record in try await catalog.read({ try $0.recordings(inState: state) }) where record.expiresAt > now.nanoseconds {
@@ -74,6 +77,7 @@ extension Recorder {
             }
         }
         try await shredLeftovers()
+        try await shredOrphans()
     }
 
     /// What the catalog calls erased and a kill left: its keys and files go, and the ledger knows of all of it.
@@ -84,11 +88,36 @@ extension Recorder {
              try String.fetchAll(db, sql: "SELECT track FROM stream WHERE verdict = 'erased'"), try String.fetchAll(db, sql: "SELECT id FROM recording WHERE state IN ('expired','erased')"))
         }
         try await note(erased: renditions.map { "rendition:\($0.id)" } + tracks.map { "track:\($0)" } + recordings.map { "recording:\($0)" })
+        let files = try await catalog.read { db in
+            try Row.fetchAll(db, sql: "SELECT track, recording FROM stream JOIN recording ON recording.id = recording WHERE verdict = 'erased' AND state NOT IN ('expired','erased')")
+                .map { (track: $0["track"] as String, recording: $0["recording"] as String) }
+        }
+        let configuration = configuration
+        try await BlockingWork.run {
+            for (track, recording) in files { for file in [configuration.artifact(recording, track), configuration.trackFolder(recording, track)] { try Self.remove(file) } }
+        }
         for (id, recording, isOver) in renditions where !isOver {
             guard let rendition = RenditionID(rawValue: id), let owner = RecordingID(rawValue: recording) else { continue }
-            do { _ = try await keys.fingerprint(KeyStore.rendition(rendition)) } catch is KeyStore.Missing { continue }
+            let isGone = !FileManager.default.fileExists(atPath: configuration.artifact(recording, id).path)
+            if isGone { do { _ = try await keys.fingerprint(KeyStore.rendition(rendition)) } catch is KeyStore.Missing { continue } }
             try await shred([id], of: owner)
         }
+    }
+
+    /// Versions that were being made when the process died: nobody could read them yet, and whose media is in them no row says. Files first,
+    /// so that a kill in between leaves the key to find them by.
+    private func shredOrphans() async throws {
+        let made = try await keys.renditions()
+        let orphans = try await catalog.read { db in
+            try made.filter { rendition, recording in
+                try Bool.fetchOne(db, sql: "SELECT EXISTS (SELECT 1 FROM recording WHERE id = ?) AND NOT EXISTS (SELECT 1 FROM rendition WHERE id = ?)",
+                                  arguments: [recording.rawValue, rendition.rawValue]) ?? false
+            }
+        }
+        guard !orphans.isEmpty else { return }
+        let configuration = configuration
+        try await BlockingWork.run { try Self.remove(orphans.map { configuration.artifact($0.recording.rawValue, $0.rendition.rawValue) }) }
+        _ = try await keys.destroy(orphans.map { KeyStore.rendition($0.rendition) })
     }
 
     private func recover(_ record: RecordingRecord, _ state: String) async throws {
@@ -96,6 +125,7 @@ extension Recorder {
         var prepared: [PreparedStream] = []
         var options = configuration.tap
         options.allowedSources = Self.list(record.sources)
+        options.consentSeconds = Self.consentSeconds
         for (stream, people) in try await catalog.read({ try $0.streams(of: record.id) }) where stream.verdict != "erased" {
             guard let streamID = StreamID(rawValue: stream.id), let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind) else { continue }
             let folder = configuration.trackFolder(record.id, stream.track).path
@@ -116,7 +146,7 @@ extension Recorder {
         }
         if state == "processing" {
             // Killed between the stop and the queue: the run is enqueued now.
-            if try await catalog.read({ [jobs] in try jobs.currentJobs(owner: record.id, in: $0).isEmpty }) { try await enqueuePipeline(id) }
+            try await enqueueBegun(id)
             return
         }
         do {

@@ -72,7 +72,7 @@ extension Recorder {
             try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: request.pipeline, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
                                 expiresAt: expires.nanoseconds).insert(db)
             for (place, stream) in streams.enumerated() {
-                try Self.insert(stream, place, stream.media.map { TapEndpoint(address: "", rtpPort: $0.port, rtcpPort: $0.effectiveRTCPPort) }, id, db)
+                try Self.insert(stream, place, stream.media.map { TapEndpoint(address: "", rtpPort: $0.port, rtcpPort: $0.effectiveRTCPPort) }, id, isLive: false, db)
             }
             for (place, file) in files.enumerated() { try Self.insert(file, streams.count + place, id, db) }
             try db.keep(notice)

@@ -1,6 +1,7 @@
 import Catalog
 import Consent
 import GRDB
+import Mail
 import Media
 
 extension Recorder {
@@ -12,7 +13,7 @@ extension Recorder {
         let id = MeetingID.random()
         let now = clock.now
         try await catalog.write { db in
-            try MeetingRecord(id: id.rawValue, title: request.title, createdAt: now.nanoseconds).insert(db)
+            try MeetingRecord(id: id.rawValue, title: request.title, createdAt: now.nanoseconds, moderator: principal.subject).insert(db)
             try AuditLog.append(actor: principal.subject, action: "meeting.created", object: id.rawValue, now: now, db)
         }
         return MeetingView(id: id, title: request.title, createdAt: now.seconds, participants: [])
@@ -48,6 +49,7 @@ extension Recorder {
     public func invite(_ request: InvitationRequest, to meeting: MeetingID, as principal: Principal) async throws -> InvitationView {
         try require([.moderator, .platform], principal)
         guard (1...200).contains(request.name.count) else { throw RecorderError(.invalid, "the name has \(request.name.count) characters", hint: "1 to 200", pointer: "/name") }
+        let address = try request.email.map { try Self.address($0, pointer: "/email") }
         let id = ParticipantID.random()
         let token = AccessToken.make()
         let now = clock.now
@@ -59,6 +61,7 @@ extension Recorder {
             }
             try ParticipantRecord(id: id.rawValue, meeting: meeting.rawValue, isMinor: request.minor ?? false, createdAt: now.nanoseconds).insert(db)
             try IdentityRecord(participant: id.rawValue, name: request.name).insert(db)
+            if let address { try ContactRecord(subject: id.rawValue, participant: id.rawValue, address: address.rawValue, language: (request.language ?? .de).rawValue).insert(db) }
             try AccessTokenRecord(hash: AccessToken.hash(token), role: Principal.Role.participant.rawValue, subject: id.rawValue, participant: id.rawValue,
                                   meeting: meeting.rawValue, createdAt: now.nanoseconds, expiresAt: expires.nanoseconds).insert(db)
             try AuditLog.append(actor: principal.subject, action: "participant.invited", object: id.rawValue, now: now, db)

@@ -11,6 +11,16 @@ struct PersonalData: Encodable {
         var invitedAt: Double
         var meeting: MeetingID
         var meetingTitle: String?
+        var email: String?
+        var language: String?
+    }
+    /// What they were told, and when a mail server took it.
+    struct Message: Encodable {
+        var kind: String
+        var recording: String
+        var at: Double
+        var mailedAt: Double?
+        var readAt: Double?
     }
     struct Access: Encodable {
         var role: String
@@ -94,6 +104,7 @@ struct PersonalData: Encodable {
     var notices: [NoticeText] = []
     var recordings: [Recording] = []
     var ownDownloads: [OwnReading] = []
+    var messages: [Message] = []
     var audit: [AuditEntry] = []
 
     func json() throws -> [UInt8] {

@@ -116,14 +116,14 @@ extension Recorder {
         return keys
     }
 
-    static func insert(_ stream: PreparedStream, _ place: Int, _ endpoints: [TapEndpoint], _ recording: RecordingID, _ db: Database) throws {
+    static func insert(_ stream: PreparedStream, _ place: Int, _ endpoints: [TapEndpoint], _ recording: RecordingID, isLive: Bool, _ db: Database) throws {
         let format = String(decoding: try JSONEncoder().encode(stream.format), as: UTF8.self)
         let layers = String(decoding: try JSONEncoder().encode(endpoints.dropFirst().map { StoredEndpoint($0) }), as: UTF8.self)
         try StreamRecord(id: stream.id.rawValue, recording: recording.rawValue, position: place, track: stream.track.rawValue, kind: stream.kind.rawValue,
                          sdp: SDPSecrets.redacted(stream.sdp), codec: stream.codec, format: format, address: endpoints[0].address, rtpPort: Int(endpoints[0].rtpPort),
                          rtcpPort: Int(endpoints[0].rtcpPort), layers: layers).insert(db)
         for participant in Set(stream.participants) {
-            try db.execute(sql: "INSERT INTO stream_participant (stream, participant) VALUES (?, ?)", arguments: [stream.id.rawValue, participant.rawValue])
+            try db.execute(sql: "INSERT INTO stream_participant (stream, participant, is_recorded) VALUES (?, ?, ?)", arguments: [stream.id.rawValue, participant.rawValue, !isLive])
         }
     }
 

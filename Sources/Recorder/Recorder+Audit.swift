@@ -21,31 +21,35 @@ extension Recorder {
     /// Writes a receipt's place into the audit log, and the proof of it into the receipt; once.
     func attest(_ receipt: inout ReceiptView, actor: String, at now: WallTime, _ db: Database) throws {
         guard receipt.auditEntry == 0 else { return }
-        let proof = try AuditLog.attest(actor: actor, action: ReceiptView.action, object: receipt.recording.rawValue, detail: receipt.auditDetail, now: now, by: signer, db)
+        let proof = try AuditLog.attest(actor: actor, action: receipt.action, object: receipt.recording.rawValue, detail: receipt.auditDetail, now: now, by: signer, db)
         (receipt.auditEntry, receipt.auditProof) = (proof.sequence, proof)
     }
 }
 
 extension ReceiptView {
-    static let action = "recording.erased"
+    var action: String { participant == nil ? "recording.erased" : "participant.erased" }
 
-    /// What the audit log says of this receipt: what set it off, and SHA-256 of what it says, each field as UTF-8 behind its length in four bytes.
+    /// What the audit log says of this receipt: whose it is and what set it off, and SHA-256 of what it says, each field as UTF-8 behind its
+    /// length in four bytes.
     var auditDetail: String {
-        let fields = [recording.rawValue, policy, trigger, supervisoryAuthority]
+        var fields = [recording.rawValue, policy, trigger, supervisoryAuthority]
             + objects.flatMap { [$0.id, $0.keyFingerprint, $0.ciphertextSha256, String($0.keyDestroyedAt), String($0.unlinkedAt)] }
+        // Pairs behind groups of five: what an earlier version did not say changes nothing.
+        if let participant { fields += ["participant", participant.rawValue] }
+        if let backupsGoneAt { fields += ["backups-gone-at", String(backupsGoneAt)] }
         var hash = SHA256()
         for field in fields {
             withUnsafeBytes(of: UInt32(truncatingIfNeeded: field.utf8.count).bigEndian) { hash.update(bufferPointer: $0) }
             hash.update(data: Data(field.utf8))
         }
-        return "\(trigger) receipt:\(Hexadecimal.text(hash.finalize()))"
+        return "\(participant.map { "\($0) " } ?? "")\(trigger) receipt:\(Hexadecimal.text(hash.finalize()))"
     }
 
     /// What is wrong with the receipt, in words; nil where it is what the audit log says. Without `keys` the key that came with it is believed.
     public func fault(trusting keys: [VerifierKey] = []) -> String? {
         guard let proof = auditProof else { return "it has no proof: it was made before receipts had one" }
         if let fault = proof.fault(trusting: keys) { return fault }
-        guard proof.action == Self.action, proof.object == recording.rawValue, proof.sequence == auditEntry, proof.detail == auditDetail else {
+        guard proof.action == action, proof.object == recording.rawValue, proof.sequence == auditEntry, proof.detail == auditDetail else {
             return "what it says is not what the audit log says"
         }
         return nil

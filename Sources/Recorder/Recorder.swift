@@ -18,9 +18,9 @@ import Tap
 public final class Recorder: RecorderAPI {
     public let configuration: RecorderConfiguration
     public let clock: ServiceClock
-    let catalog: Catalog
+    package let catalog: Catalog
     var jobs: SQLiteJobStore { catalog.jobs }
-    let keys: KeyStore
+    package let keys: KeyStore
     let root: DataKey
     let ledger: ErasureLedger
     /// Signs the audit log.
@@ -28,7 +28,14 @@ public final class Recorder: RecorderAPI {
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
     let jobsPrunedAt = Mutex(WallTime(nanoseconds: 0))
+    /// Whether something that was erased may still be in the catalog's write-ahead log: at a start nobody knows.
+    let owesCheckpoint = Mutex(true)
+    let keptTime = Mutex<WallTime?>(nil)
+    let gates = LiveGates()
     let pipelines: [String: Pipeline]
+    /// Where others add figures for the metrics page.
+    public let metricRegistry = MetricRegistry()
+    let sweeps = Mutex(SweepFigures())
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
     ///
@@ -40,11 +47,11 @@ public final class Recorder: RecorderAPI {
     /// `isRestoring`: the data folder was just copied from a backup, and erasures are replayed before anything else.
     init(_ configuration: RecorderConfiguration, root given: DataKey? = nil, pipelines: [String: Pipeline]? = nil, isRestoring: Bool, logger: Logger) throws {
         guard isRestoring || !FileManager.default.fileExists(atPath: configuration.data.appending(path: Restore.unfinished).path) else {
-            throw RecorderError(.conflict, "the restore to \(configuration.data.path) was not finished: what was erased may still be there", hint: "remove that folder and run `mitschnitt restore` again")
+            throw RecorderError(.conflict, "the restore to \(configuration.data.path) was not finished: what was erased may still be there", hint: "run the same `mitschnitt restore` again: it begins anew")
         }
         self.configuration = configuration
         self.logger = logger
-        clock = ServiceClock(isMovable: configuration.hasMovableClock)
+        clock = configuration.clock ?? ServiceClock(isMovable: configuration.hasMovableClock)
         let data = configuration.data
         for folder in [data, configuration.temporary, data.appending(path: "recordings")] {
             do {
@@ -55,6 +62,7 @@ public final class Recorder: RecorderAPI {
         }
         root = try given ?? Self.rootKey(data)
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
+        if let latest = try catalog.latestTime() { clock.resume(from: latest) }
         keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
         ledger = try ErasureLedger(path: data.appending(path: ErasureLedger.fileName).path, copy: configuration.ledgerCopy?.path)
         signer = try keys.noteSigner()
@@ -90,6 +98,9 @@ public final class Recorder: RecorderAPI {
         }
         return pipelines
     }
+
+    /// The capture of a recording that runs.
+    package func session(of recording: RecordingID) -> CaptureSession? { live.withLock { $0[recording] } }
 
     func pipeline(named name: String) throws(RecorderError) -> Pipeline {
         guard let pipeline = pipelines[name] else {

@@ -4,7 +4,7 @@ import Media
 /// Every use case of the product, as the HTTP API and the demo reach it; who may do what is decided here, not at the edge.
 ///
 /// Each call names the ``Principal`` it acts for. Errors are ``RecorderError``; the web edge turns them into problem details.
-public protocol RecorderAPI: SubjectRightsAPI, JobsAPI {
+public protocol RecorderAPI: SubjectRightsAPI, NotificationAPI, JobsAPI {
     /// Finds out who a bearer token belongs to. Throws `.unauthenticated` for an unknown, malformed or expired one alike.
     func authenticate(token: String) async throws -> Principal
 
@@ -24,6 +24,7 @@ public protocol RecorderAPI: SubjectRightsAPI, JobsAPI {
     func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView
     func recordings(of meeting: MeetingID, as principal: Principal) async throws -> [RecordingView]
     func recording(_ id: RecordingID, as principal: Principal) async throws -> RecordingView
+    func notePresence(_ request: PresenceRequest, in recording: RecordingID, as principal: Principal) async throws -> RecordingView
     func control(_ id: RecordingID, _ command: RecordingCommand, as principal: Principal) async throws -> RecordingView
 
     // Consent

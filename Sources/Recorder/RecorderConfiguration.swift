@@ -1,6 +1,8 @@
 import Consent
 import Foundation
 import JobQueue
+import Mail
+import Renditions
 import Tap
 
 /// How a recorder is set up; every key has a default that works on one machine with nothing else.
@@ -17,10 +19,18 @@ public struct RecorderConfiguration: Sendable {
     public var jobs = SupervisorOptions()
     public var tap = TapOptions()
     public var retention = RetentionPolicy()
+    /// The mail server, and who its messages are from; without one they are shown on people's own pages only.
+    public var mail: (relay: SMTPRelay, from: MailAddress)?
+    /// Where people reach their page, as written in messages.
+    public var publicURL: String?
     /// A second place for the ledger of erasures, on another disk: a restore without the newest one would bring back what was erased.
     public var ledgerCopy: URL?
     /// Whether the clock may be moved forward over the API: tests and the demo.
     public var hasMovableClock = false
+    /// The service's clock where it is not the machine's: tests, which keep it over a restart.
+    public var clock: ServiceClock?
+    /// Carries stages out instead of child processes: tests.
+    public var stageSubstitute: StageRunner.Substitute?
 
     public init(data: URL, pipelines: URL, stageExecutable: String) {
         self.data = data

@@ -4,6 +4,7 @@ import Depacketize
 import Foundation
 import GRDB
 import JobQueue
+import Logging
 import Media
 import PacketLog
 import Renditions
@@ -18,7 +19,9 @@ extension Recorder {
     public func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView {
         try require([.moderator, .platform], principal)
         let name = request.pipeline ?? "meeting"
-        _ = try pipeline(named: name)
+        guard try pipeline(named: name).purpose != .publication else {
+            throw RecorderError(.invalid, "the pipeline '\(name)' is for publication, which nobody is asked for when they are asked to be recorded", hint: "publication is a later act of its own", pointer: "/pipeline")
+        }
         let known = Set(try await self.meeting(meeting, as: principal).participants.map(\.id))
         guard (1...Self.streamsMax).contains(request.streams.count) else {
             throw RecorderError(.invalid, "\(request.streams.count) streams", hint: "1 to \(Self.streamsMax)", pointer: "/streams")
@@ -34,6 +37,7 @@ extension Recorder {
         try await keys.create(recording: id, tracks: prepared.map(\.track), secrets: Dictionary(uniqueKeysWithValues: prepared.compactMap { stream in stream.secret.map { (stream.track, $0) } }), now: now)
         var options = configuration.tap
         options.allowedSources = request.sources ?? []
+        options.consentSeconds = Self.consentSeconds
         do {
             let session = try await open(id, prepared, options)
             do {
@@ -43,13 +47,14 @@ extension Recorder {
                 try await catalog.write { db in
                     try RecordingRecord(id: id.rawValue, meeting: meeting.rawValue, pipeline: name, state: "recording", retentionDays: days, startedAt: now.nanoseconds,
                                         expiresAt: (now + .seconds(Int64(days) * 86_400)).nanoseconds, sources: sources).insert(db)
-                    for (place, stream) in streams.enumerated() { try Self.insert(stream, place, endpoints[place], id, db) }
+                    for (place, stream) in streams.enumerated() { try Self.insert(stream, place, endpoints[place], id, isLive: true, db) }
                     try AuditLog.append(actor: principal.subject, action: "recording.started", object: id.rawValue, detail: "\(streams.count) streams", now: now, db)
                 }
             } catch {
                 _ = session.stop()
                 throw error
             }
+            gates.enter(id, prepared.map { LiveGates.Stream(id: $0.id, kind: $0.kind, people: []) })
             live.withLock { $0[id] = session }
         } catch let error as TapError {
             _ = try await keys.destroy([KeyStore.recording(id)])
@@ -123,6 +128,7 @@ extension Recorder {
         }
         guard isFirst else { throw RecorderError(.conflict, "the recording was stopped already") }
         let session = live.withLock { $0.removeValue(forKey: id) }
+        gates.forget(id)
         if let session {
             let final = try await BlockingWork.run { session.stop() }
             try await keep(final.streams, id)
@@ -147,20 +153,23 @@ extension Recorder {
         let pipeline = try pipeline(named: record.pipeline)
         var tracks: [PlannedTrack] = []
         let consents = try await catalog.read { try $0.consentState(of: id) }
-        for (stream, people) in try await catalog.read({ try $0.streams(of: id.rawValue) }) {
+        for (stream, people) in try await catalog.read({ try $0.streams(of: id.rawValue, recordedOnly: true) }) {
             guard let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind), stream.verdict != "erased" else { continue }
+            let isUsable = Self.allow(people, kind, pipeline.purpose, consents, at: clock.now)
             if stream.isFile {
                 // A mixed source: everybody in it, or nothing of it.
-                if stream.summary != nil { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: true)) } else if stream.source != nil {
-                    if Self.mayRecord(stream, people, consents, at: clock.now) { tracks.append(PlannedTrack(id: track, kind: kind)) } else { try await setVerdict("not-consented", stream: stream.id) }
+                if stream.summary != nil { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: true, isUsable: isUsable)) } else if stream.source != nil {
+                    if Self.mayRecord(stream, people, consents, at: clock.now) { tracks.append(PlannedTrack(id: track, kind: kind, isUsable: isUsable)) } else { try await setVerdict("not-consented", stream: stream.id) }
                 }
                 continue
             }
             let folder = configuration.trackFolder(id.rawValue, stream.track).path
             let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
             let key = try await keys.key(KeyStore.track(track))
+            let faults = try await BlockingWork.run { try TrackManifest.faults(directory: folder, identity: identity, key: key, isThorough: false) }
+            if !faults.isEmpty { logger.error("a packet log is not what its manifest lists: somebody changed files", metadata: ["track": "\(track)", "segments": "\(faults.count)"]) }
             let packets = try await BlockingWork.run { try TrackManifest.read(directory: folder, identity: identity, key: key).reduce(0) { $0 + $1.packets } }
-            if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: stream.summary != nil)) } else { try await setVerdict("empty", stream: stream.id) }
+            if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: stream.summary != nil, isUsable: isUsable)) } else { try await setVerdict("empty", stream: stream.id) }
         }
         let plan = Plan(pipeline, tracks: tracks)
         let jobs = try plan.jobs.map { job in
@@ -176,6 +185,11 @@ extension Recorder {
                 try db.execute(sql: "UPDATE recording SET state = 'ready', problems = ? WHERE id = ?", arguments: [problems, id.rawValue])
             }
         }
+    }
+
+    /// Whether everybody in a stream allows its modality for a purpose.
+    static func allow(_ people: [String], _ kind: MediaKind, _ purpose: Purpose, _ state: ConsentState, at now: WallTime) -> Bool {
+        !people.isEmpty && people.allSatisfy { ParticipantID(rawValue: $0).map { state.allows($0, kind.modality, purpose, at: now) } ?? false }
     }
 
     func setVerdict(_ verdict: String, stream: String) async throws {

@@ -4,6 +4,7 @@ import GRDB
 import JobQueue
 import Media
 import Renditions
+import SealedFile
 
 /// Rectification (Art. 16): the name is corrected at once, and every version that shows it is made again; the old one stays until then, and
 /// its key goes when the new one is there.
@@ -22,10 +23,12 @@ extension Recorder {
                 SELECT DISTINCT recording FROM stream JOIN stream_participant ON stream = stream.id JOIN recording ON recording.id = recording
                 WHERE participant = ? AND summary IS NOT NULL AND state IN ('processing','ready','failed')
                 """, arguments: [person.id])
+            let entry = try Int.fetchOne(db, sql: "SELECT MAX(sequence) FROM audit_event") ?? 0
+            for recording in showing { try Self.tellOfCorrection(person.id, in: recording, event: "corrected:\(recording):\(entry)", now, db) }
             return (person.isMinor, showing)
         }
         // The old name stays in no free page.
-        try await catalog.checkpoint()
+        await emptyLog()
         for recording in recordings.compactMap(RecordingID.init) { try await makeAgain(recording) }
         return ParticipantView(id: participant, name: request.name, minor: isMinor)
     }
@@ -33,12 +36,23 @@ extension Recorder {
     /// Has everything that mixes people made again; tracks stay as they are.
     func makeAgain(_ recording: RecordingID) async throws {
         let now = clock.now
-        let again = try await catalog.write { [jobs] db in
-            guard try db.move(recording.rawValue, from: ["ready", "failed", "processing"], to: "processing") else { return false }
-            try jobs.cancel(owner: recording.rawValue, now: now, in: db)
-            return true
+        try await catalog.write { [self] in try beginAgain(recording, now: now, $0) }
+        try await enqueueBegun(recording)
+    }
+
+    /// What was being made is not; a recording with tracks is `processing` again. Where the process dies before the new run is enqueued, the
+    /// next start does that.
+    func beginAgain(_ recording: RecordingID, now: WallTime, _ db: Database) throws {
+        guard try db.move(recording.rawValue, from: ["ready", "failed", "processing"], to: "processing") else { return }
+        try jobs.cancel(owner: recording.rawValue, now: now, in: db)
+    }
+
+    /// Enqueues the run of a recording that is to be made and has none.
+    func enqueueBegun(_ recording: RecordingID) async throws {
+        let isBegun = try await catalog.read { [jobs] db in
+            try RecordingRecord.fetchOne(db, key: recording.rawValue)?.state == "processing" && jobs.currentJobs(owner: recording.rawValue, in: db).allSatisfy(\.state.isFinal)
         }
-        if again { try await enqueuePipeline(recording) }
+        if isBegun { try await enqueuePipeline(recording) }
     }
 
     /// Shreds versions that the catalog calls erased: superseded ones, and those whose end a kill interrupted.
@@ -48,12 +62,18 @@ extension Recorder {
         try await note(erased: ids.map(KeyStore.rendition))
         _ = try await keys.destroy(ids.map(KeyStore.rendition))
         let configuration = configuration
-        try await BlockingWork.run { for id in ids { try Self.remove(configuration.artifact(recording.rawValue, id.rawValue)) } }
+        try await BlockingWork.run { try Self.remove(ids.map { configuration.artifact(recording.rawValue, $0.rawValue) }) }
     }
 
     /// Removes a file or folder, and looks that it is gone.
     static func remove(_ file: URL) throws {
         if FileManager.default.fileExists(atPath: file.path) { try FileManager.default.removeItem(at: file) }
         guard !FileManager.default.fileExists(atPath: file.path) else { throw RecorderError(.storage, "a file could not be removed") }
+    }
+
+    /// The same for several; that they are gone is durable when it returns.
+    static func remove(_ files: [URL]) throws {
+        for file in files { try remove(file) }
+        for folder in Set(files.map { $0.deletingLastPathComponent().path }) where FileManager.default.fileExists(atPath: folder) { try DescriptorIO.syncDirectory(folder) }
     }
 }

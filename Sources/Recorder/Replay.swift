@@ -13,6 +13,8 @@ extension Recorder {
         public var tracks = 0
         public var renditions = 0
         public var withdrawals = 0
+        /// Restrictions that were placed since, or lifted.
+        public var restrictions = 0
     }
 
     /// Does again what was done after the backup was taken: erased recordings, tracks and versions end, withdrawals and refusals are entered
@@ -35,6 +37,7 @@ extension Recorder {
                 try await erase(id, trigger: "restore", actor: "restore")
                 replayed.recordings += 1
             } else {
+                replayed.restrictions += try await replayRestriction(id, record)
                 replayed.withdrawals += try await replayWithdrawals(id, record)
                 let (tracks, renditions) = try await replayObjects(id)
                 replayed.tracks += tracks
@@ -52,17 +55,50 @@ extension Recorder {
         let now = clock.now
         return try await catalog.write { [ledger] db in
             var state = try db.consentState(of: id)
-            let gone = state.decisions.filter { !$0.value.modalities.isEmpty && ledger.contains(Self.withdrawal(of: $0.key, from: id)) }.keys.sorted()
-            for participant in gone {
-                // What was to be erased, the ledger names itself.
+            let gone = state.decisions.filter { !$0.value.modalities.isEmpty && ledger.contains(Self.withdrawal(of: $0.key, from: id)) }.keys
+            // Who asked for erasure since: where it had to wait, no track of theirs is in the ledger yet.
+            let haveAsked = Set(try db.consentEvents(of: id).filter(\.asksErasure).map(\.participant))
+            let people = try db.participants(of: record.meeting).compactMap { ParticipantID(rawValue: $0.participant.id) }
+            let asked = Set(people.filter { !haveAsked.contains($0) && ledger.contains(Self.erasureAsked(by: $0, of: id)) })
+            for participant in asked.union(gone).sorted() {
                 let event = ConsentEvent(
                     sequence: state.count + 1, recording: id, participant: participant, kind: .withdrawn, occurredAt: now, receivedAt: now, modalities: [], purposes: [], noticeHash: "",
                     noticeVersion: "", language: Language.de.rawValue, method: .onBehalf, isOwnAct: false, isGuardian: false, retentionClass: RetentionPolicy.retentionClass,
-                    expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: false, previousHash: state.lastHash)
+                    expiresAt: WallTime(nanoseconds: record.expiresAt), asksErasure: asked.contains(participant), previousHash: state.lastHash)
                 state = try db.append(event, to: state)
                 try AuditLog.append(actor: "restore", action: "withdrawal.replayed", object: id.rawValue, detail: participant.rawValue, now: now, db)
             }
-            return gone.count
+            return asked.union(gone).count
+        }
+    }
+
+    /// Restricts again what was restricted since, and lifts what was lifted. Who placed it the ledger does not say: the operator lifts it.
+    private func replayRestriction(_ id: RecordingID, _ record: RecordingRecord) async throws -> Int {
+        let now = clock.now
+        return try await catalog.write { [ledger] db in
+            let people = try db.participants(of: record.meeting).map(\.participant.id)
+            var placed: [String: RestrictionRecord] = [:]
+            for reason in RestrictionReason.allCases {
+                for person in [nil] + people.map(Optional.some) {
+                    for by in ["restore", person ?? "restore"] {
+                        let hold = RestrictionRecord(recording: record.id, reason: reason.rawValue, participant: person, placedBy: by, placedAt: now.nanoseconds, until: 0)
+                        placed[Self.restrictionEntry(hold)] = hold
+                    }
+                }
+            }
+            guard let (entry, until) = ledger.latest(of: Array(placed.keys)), var hold = placed[entry] else { return 0 }
+            let open = try RestrictionRecord.fetchOne(db, sql: "SELECT * FROM restriction WHERE recording = ? AND settled_at IS NULL AND lifted_at IS NULL", arguments: [record.id])
+            if until > now {
+                guard open.map({ $0.until != until.nanoseconds || Self.restrictionEntry($0) != entry }) ?? true else { return 0 }
+                hold.until = until.nanoseconds
+                try db.place(hold)
+                try AuditLog.append(actor: "restore", action: "restriction.replayed", object: record.id, detail: hold.reason, now: now, db)
+            } else {
+                guard let open, open.until > until.nanoseconds else { return 0 }
+                try db.execute(sql: "UPDATE restriction SET lifted_at = ? WHERE id = ?", arguments: [now.nanoseconds, open.id])
+                try AuditLog.append(actor: "restore", action: "restriction.lift-replayed", object: record.id, now: now, db)
+            }
+            return 1
         }
     }
 

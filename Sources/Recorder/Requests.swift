@@ -28,10 +28,16 @@ public struct InvitationRequest: Codable, Sendable {
     public var name: String
     /// Declared by the moderator; then a guardian's consent is needed.
     public var minor: Bool?
+    /// Where to tell them what they have to know; for a minor, their guardian's. Nothing: on their page only.
+    public var email: String?
+    /// In which language; default German.
+    public var language: Language?
 
-    public init(name: String, minor: Bool? = nil) {
+    public init(name: String, minor: Bool? = nil, email: String? = nil, language: Language? = nil) {
         self.name = name
         self.minor = minor
+        self.email = email
+        self.language = language
     }
 }
 
@@ -106,6 +112,19 @@ public struct ConsentRequest: Codable, Sendable {
         self.language = language
         self.method = method
         self.erase = erase
+    }
+}
+
+/// Somebody joined a stream, or left it. Whoever joins again is asked again.
+public struct PresenceRequest: Codable, Sendable {
+    public var stream: StreamID
+    public var participant: ParticipantID
+    public var present: Bool
+
+    public init(stream: StreamID, participant: ParticipantID, present: Bool) {
+        self.stream = stream
+        self.participant = participant
+        self.present = present
     }
 }
 

@@ -38,8 +38,17 @@ public struct Restore: Sendable {
         self.configuration.data = data
     }
 
-    /// A data folder with this file in it is half restored: what was erased may still be there, and no server starts on it.
+    /// A data folder with this file in it is half restored: what was erased may still be there, and no server starts on it. It is the first file
+    /// made and the last removed; the same restore, run again, clears the folder and begins anew.
     static let unfinished = "restore.unfinished"
+
+    private var isUnfinished: Bool { FileManager.default.fileExists(atPath: data.appending(path: Self.unfinished).path) }
+
+    /// Removes everything of an unfinished restore but the file that says so.
+    private func clear() throws {
+        for name in try FileManager.default.contentsOfDirectory(atPath: data.path) where name != Self.unfinished { try FileManager.default.removeItem(at: data.appending(path: name)) }
+        try DescriptorIO.syncDirectory(data.path)
+    }
 
     public func run(logger: Logger) async throws -> Summary {
         let (manifest, ledger) = try await BlockingWork.run { try self.check() }
@@ -68,7 +77,7 @@ public struct Restore: Sendable {
         do { manifest = try JSONDecoder().decode(BackupManifest.self, from: bytes) } catch { throw RecorderError(.invalid, "\(file.path) cannot be read: \(error)") }
         guard manifest.version == 1 else { throw RecorderError(.unsupported, "the backup is of version \(manifest.version), written by a newer program") }
         guard (manifest.files + manifest.keys).allSatisfy({ Self.isSafe($0.path) }) else { throw RecorderError(.invalid, "\(file.path) names files outside of the backup") }
-        guard Backup.isAbsentOrEmpty(data) else { throw RecorderError(.invalid, "\(data.path) is not empty", hint: "a backup is restored to a new folder; move the old one away, and take the ledger and the root key from it") }
+        guard Backup.isAbsentOrEmpty(data) || isUnfinished else { throw RecorderError(.invalid, "\(data.path) is not empty", hint: "a backup is restored to a new folder; move the old one away, and take the ledger and the root key from it") }
         _ = try RootKey.load(path: rootKey.path)
         guard let given = ledger else {
             guard isWithoutLedger else {
@@ -93,6 +102,7 @@ public struct Restore: Sendable {
         let closed = try store.unopened()
         try store.close()
         guard !closed.isEmpty else { return }
+        try clear()
         try FileManager.default.removeItem(at: data)
         throw RecorderError(.invalid, "\(closed.count) keys of the backup do not open under the root key \(rootKey.path)",
                             hint: "give the root key that the server had when the backup was taken; after `keys rotate` older backups need the older one")
@@ -105,6 +115,7 @@ public struct Restore: Sendable {
 
     private func copy(_ manifest: BackupManifest, _ ledger: ErasureLedger?) throws -> (files: Int, leftOut: Int) {
         try Backup.make(data)
+        if isUnfinished { try clear() }
         let marker = data.appending(path: Self.unfinished).path
         guard FileManager.default.createFile(atPath: marker, contents: nil, attributes: [.posixPermissions: 0o600]) else { throw RecorderError(.storage, "\(data.path) cannot be written") }
         try DescriptorIO.syncDirectory(data.path)

@@ -38,6 +38,8 @@ extension Recorder {
                 guard isKnown else { throw RecorderError(.invalid, "that participant is not in the meeting", pointer: "/participant") }
             }
             try db.place(placed)
+            // A backup of before must not be without it.
+            try self.ledger.append(Self.restrictionEntry(placed), until: WallTime(nanoseconds: placed.until))
             try self.jobs.interrupt(owner: record.id, now: now, in: db)
             try AuditLog.append(actor: principal.subject, action: "recording.restricted", object: record.id, detail: request.reason.rawValue, now: now, db)
             // Within the write: housekeeping cannot open them again from an older state.
@@ -71,6 +73,7 @@ extension Recorder {
                 throw RecorderError(.forbidden, "somebody else restricted it", hint: "whoever did, or the operator, can lift it")
             }
             try db.execute(sql: "UPDATE restriction SET lifted_at = ? WHERE id = ?", arguments: [now.nanoseconds, hold.id])
+            try self.ledger.append(Self.restrictionEntry(hold), until: now)
             try AuditLog.append(actor: principal.subject, action: "restriction.lifted", object: recording.rawValue, now: now, db)
         }
         try await settleRestrictions()
@@ -78,7 +81,7 @@ extension Recorder {
 
     /// Does what had to wait: withdrawals with erasure, postponed jobs, and at once the end of those past their date.
     func settleRestrictions() async throws {
-        for ended in try await catalog.read({ [now = clock.now] in try $0.restrictionsEnded(now: now) }) {
+        for ended in try await catalog.read({ [now = clock.settled] in try $0.restrictionsEnded(now: now) }) {
             guard let id = RecordingID(rawValue: ended.recording), let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: ended.recording) }) else { continue }
             do {
                 if record.expiresAt <= clock.now.nanoseconds, record.state != "erased" {
@@ -96,6 +99,11 @@ extension Recorder {
                 logger.error("what waited for a restriction's end could not be done", metadata: ["recording": "\(id)", "error": "\(error)"])
             }
         }
+    }
+
+    /// What the ledger of erasures calls a restriction: the recording, the reason, for whom, and whether it is that person's own.
+    static func restrictionEntry(_ hold: RestrictionRecord) -> String {
+        "restriction:\(hold.recording):\(hold.reason):\(hold.participant ?? ""):\(hold.placedBy == hold.participant ? "own" : "other")"
     }
 
     func hold(on recording: RecordingID) async throws -> RestrictionRecord? {

@@ -43,15 +43,17 @@ extension Recorder {
         try require([.moderator, .participant, .grant], principal)
         let record = try await recordingRecord(recording, principal)
         let now = clock.now
-        let (list, state, hold) = try await catalog.read { db in
-            (try db.renditions(of: record.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+        let (list, agreed, state, hold) = try await catalog.read { db in
+            let state = try db.consentState(of: recording)
+            let list = try db.renditions(of: record.id)
+            return (list, try Set(list.map(\.rendition).filter { try db.isAgreed($0, state, now: now) }.map(\.id)), state, try db.restriction(of: record.id, now: now))
         }
-        return list.compactMap { rendition, members in
+        return list.compactMap { rendition, people in
             guard let id = RenditionID(rawValue: rendition.id), let container = StageOutput.Container(rawValue: rendition.container) else { return nil }
-            let refusal = refusal(rendition, members, record, state, hold, principal)
+            let refusal = refusal(rendition, isAgreed: agreed.contains(rendition.id), record, state, hold, principal)
             return RenditionView(
                 id: id, kind: rendition.kind, container: rendition.container, mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
-                contains: members.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
+                contains: people.compactMap(ParticipantID.init), startWall: WallTime(nanoseconds: rendition.startWall).seconds,
                 duration: Nanoseconds(count: rendition.duration).seconds, bytes: Int(rendition.bytes), width: rendition.width, height: rendition.height,
                 expiresAt: WallTime(nanoseconds: rendition.expiresAt).seconds, releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
                 downloadable: refusal == nil, reason: refusal?.detail)
@@ -59,7 +61,7 @@ extension Recorder {
     }
 
     /// Why this principal may not read this rendition now; nil where they may. Asked at each request, and again while one runs.
-    private func refusal(_ rendition: RenditionRecord, _ members: [String], _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
+    func refusal(_ rendition: RenditionRecord, isAgreed: Bool, _ record: RecordingRecord, _ state: ConsentState, _ hold: RestrictionRecord?,
                          _ principal: Principal) -> RecorderError? {
         let now = clock.now
         guard let purpose = Purpose(rawValue: rendition.purpose), let participant = principal.participant, principal.role == .participant || principal.role == .grant else {
@@ -70,11 +72,9 @@ extension Recorder {
         guard rendition.state == "ready", rendition.expiresAt > now.nanoseconds else { return RecorderError(.gone, "this version of the recording is gone") }
         guard record.releasedAt != nil else { return RecorderError(.notConsented, "the moderator has not released the recording yet") }
         do { try Self.requireSharing(participant, purpose, state, now) } catch { return error }
-        // Whoever is in it must still agree that it is shared.
-        let agreed = members.allSatisfy { member in
-            ParticipantID(rawValue: member).map { id in Modality.allCases.contains { state.allows(id, $0, purpose, at: now) } } ?? false
-        }
-        return agreed ? nil : RecorderError(.notConsented, "not everybody in it agrees to share it any more", hint: "a new version is being made")
+        // Whoever is in it must still agree that it is shared; somebody's no that waits to be stored counts already.
+        let isSaid = RecordingID(rawValue: record.id).map(gates.isUnstored) ?? true
+        return isAgreed && !isSaid ? nil : RecorderError(.notConsented, "not everybody in it agrees to share it any more", hint: "a new version is being made")
     }
 
     public func download(_ id: RenditionID, as principal: Principal) async throws -> Download {
@@ -91,58 +91,28 @@ extension Recorder {
             length: opened.length, entityTag: String(rendition.sha256.prefix(32)),
             mediaType: rendition.kind == "mix" && container == .mp4 ? "audio/mp4" : container.mediaType,
             fileName: "recording-\(day)-\(rendition.kind).\(container.fileExtension)",
-            body: { [self] range in self.body(opened, range, id, principal, participant) })
+            body: { [self] range in
+                let body = DownloadBody(opened, range, id, principal, participant, self)
+                return AsyncThrowingStream { try await body.next() }
+            })
     }
 
-    private func readable(_ id: RenditionID, _ principal: Principal) async throws -> (RenditionRecord, RecordingRecord) {
+    func readable(_ id: RenditionID, _ principal: Principal) async throws -> (RenditionRecord, RecordingRecord) {
         guard let rendition = try await catalog.read({ try RenditionRecord.fetchOne($0, key: id.rawValue) }), let recording = RecordingID(rawValue: rendition.recording) else {
             throw Self.notFound
         }
         let record = try await recordingRecord(recording, principal)
         let now = clock.now
-        let (members, state, hold) = try await catalog.read { db in
-            (try db.members(of: rendition.id), try db.consentState(of: recording), try db.restriction(of: record.id, now: now))
+        let (isAgreed, state, hold) = try await catalog.read { db in
+            let state = try db.consentState(of: recording)
+            return (try db.isAgreed(rendition, state, now: now), state, try db.restriction(of: record.id, now: now))
         }
-        if let refusal = refusal(rendition, members, record, state, hold, principal) { throw refusal }
+        if let refusal = refusal(rendition, isAgreed: isAgreed, record, state, hold, principal) { throw refusal }
         return (rendition, record)
     }
 
     /// Seconds between two looks at the right to read, while a response runs.
     static let recheckSeconds = 2.0
-
-    private func body(_ opened: OpenRendition, _ range: Range<Int>, _ id: RenditionID, _ principal: Principal, _ participant: ParticipantID) -> AsyncThrowingStream<[UInt8], any Error> {
-        let position = Mutex((at: range.lowerBound, checked: nil as WallTime?, isNoted: false))
-        @Sendable func note(_ isWhole: Bool) async throws {
-            let bytes: Int? = position.withLock { state in
-                guard !state.isNoted else { return nil }
-                state.isNoted = true
-                return state.at - range.lowerBound
-            }
-            guard let bytes else { return }
-            let now = clock.now
-            try await catalog.write { try $0.noteDownload(rendition: id.rawValue, participant: participant.rawValue, first: range.lowerBound, bytes: bytes, isWhole: isWhole, now: now) }
-        }
-        return AsyncThrowingStream { [self] in
-            let (at, checked, _) = position.withLock { $0 }
-            guard at < range.upperBound else {
-                try await note(true)
-                return nil
-            }
-            do {
-                let now = clock.now
-                if checked.map({ (now - $0).seconds >= Self.recheckSeconds }) ?? true {
-                    _ = try await readable(id, principal)
-                    position.withLock { $0.checked = now }
-                }
-                let chunk = try await BlockingWork.run { try opened.read(at: at, count: min(1 << 16, range.upperBound - at)) }
-                position.withLock { $0.at += chunk.count }
-                return chunk
-            } catch {
-                try await note(false)
-                throw error
-            }
-        }
-    }
 }
 
 /// A sealed rendition opened for one response.

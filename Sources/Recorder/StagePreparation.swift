@@ -49,7 +49,7 @@ extension StageWork {
         let (streams, state, names) = try await recorder.catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
             let people = try record.map { try db.participants(of: $0.meeting) } ?? []
-            return (try db.streams(of: recording.rawValue), try db.consentState(of: recording), Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first })
+            return (try db.streams(of: recording.rawValue, recordedOnly: true), try db.consentState(of: recording), Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first })
         }
         var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil))
         do {
@@ -64,7 +64,7 @@ extension StageWork {
                 // Only what may be used for this pipeline's purpose goes in, asked now and not when the meeting ended.
                 let usable = streams.filter { stream, people in
                     guard stream.summary != nil, let kind = MediaKind(rawValue: stream.kind) else { return false }
-                    return !people.isEmpty && people.allSatisfy { ParticipantID(rawValue: $0).map { state.allows($0, kind.modality, payload.purpose, at: now) } ?? false }
+                    return Recorder.allow(people, kind, payload.purpose, state, at: now)
                 }
                 try await prepareInputs(payload, usable, names, &preparation)
                 try await prepareOutputs(payload, lease, &preparation)
@@ -176,11 +176,13 @@ extension StageWork {
             return (isKept, isKept ? superseded : [])
         }
         if !isKept { await discard(preparation) }
-        // The new version is there and verified: the one before it goes, key first. What is interrupted here is done at the next start.
         do {
+            if isKept { try await removeWithoutKey(preparation) }
+            // The new version is there and verified: the one before it goes, key first. What is interrupted here is done at the next start.
             try await recorder.shred(superseded, of: payload.recording)
         } catch {
-            recorder.logger.error("a superseded rendition is still there", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
+            // What was entered stands: to discard it now would take the keys of what is ready.
+            recorder.logger.error("an erased track's file or a superseded rendition is still there", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
         }
     }
 
@@ -226,15 +228,23 @@ extension StageWork {
         }) else { return false }
         let consents = state.earliestExpiry(of: preparation.members.compactMap { ParticipantID(rawValue: $0.participant) })?.nanoseconds ?? record.expiresAt
         for (output, report) in zip(preparation.outputs, result.outputs) {
-            guard let container = payload.job.outputs.first(where: { $0.name == output.name })?.container else { return false }
+            guard let container = payload.job.outputs.first(where: { $0.name == output.name })?.container, let sha256 = report.ciphertextSHA256 else { return false }
             try db.insert(RenditionRecord(
                 id: output.id, recording: recording.rawValue, stage: payload.job.stageName, kind: payload.job.kind.renditionKind, output: output.name, container: container.rawValue,
-                purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: report.ciphertextSHA256, startWall: report.startWall.nanoseconds,
+                purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: sha256, startWall: report.startWall.nanoseconds,
                 duration: report.duration.count, width: report.width, height: report.height, loudness: report.loudnessLUFS, state: "ready", createdAt: now.nanoseconds,
                 expiresAt: min(record.expiresAt, consents)), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
         }
         try AuditLog.append(actor: "worker", action: "rendition.made", object: recording.rawValue, detail: payload.job.stageName, now: now, db)
         return true
+    }
+
+    /// A track that was erased while its stage ran leaves no file: its key went before its files, so whoever puts one there later sees it.
+    private func removeWithoutKey(_ preparation: StagePreparation) async throws {
+        for output in preparation.outputs where output.keyID == nil {
+            guard let track = TrackID(rawValue: output.id) else { continue }
+            do { _ = try await recorder.keys.fingerprint(KeyStore.track(track)) } catch is KeyStore.Missing { try Recorder.remove(output.final) }
+        }
     }
 
     /// Removes what a run that came to nothing left: files first here, since nobody could read them yet; then their keys.
@@ -245,6 +255,7 @@ extension StageWork {
         }
         do {
             _ = try await recorder.keys.destroy(preparation.outputs.compactMap(\.keyID))
+            try await removeWithoutKey(preparation)
         } catch {
             recorder.logger.error("the keys of a discarded rendition are still there", metadata: ["error": "\(error)"])
         }

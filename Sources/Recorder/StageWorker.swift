@@ -22,9 +22,11 @@ struct StagePayload: Codable, Sendable {
 
 /// Runs the queue's stages, each in a child process.
 public final class StageWorker: Service {
+    private let recorder: Recorder
     private let supervisor: JobSupervisor<StageWork>
 
     public init(recorder: Recorder) {
+        self.recorder = recorder
         let configuration = recorder.configuration
         var options = configuration.jobs
         options.slots = [.light: max(2, configuration.workers), .heavy: configuration.workers]
@@ -41,6 +43,16 @@ public final class StageWorker: Service {
 
     /// Runs until nothing is left to do: for `render`, which has no server around it.
     public func runUntilEmpty() async { await supervisor.run(untilEmpty: true) }
+
+    /// Runs what is due now, one after the other. What is postponed, or failed and waits to be tried again, stays.
+    package func runDue() async { await supervisor.runDue() }
+
+    /// Takes their jobs from workers that died, and does none.
+    package func rescue() async {
+        var options = recorder.configuration.jobs
+        options.slots = [:]
+        await JobSupervisor(StageWork(recorder: recorder), store: recorder.jobs, options: options) { [recorder] in recorder.clock.now }.runDue()
+    }
 
     static func kind(of stage: StageKind) -> JobKind { JobKind(rawValue: stage.rawValue) }
 
@@ -71,7 +83,7 @@ final class StageWork: JobWork {
 
     init(recorder: Recorder) {
         self.recorder = recorder
-        runner = StageRunner(executable: recorder.configuration.stageExecutable)
+        runner = StageRunner(executable: recorder.configuration.stageExecutable, substitute: recorder.configuration.stageSubstitute)
     }
 
     struct LeaseLost: Error {}

@@ -148,6 +148,8 @@ public struct ConsentView: Codable, Sendable {
         public var recorded: Bool
         /// They withdrew and asked for erasure, which waits for the end of the recording's restriction.
         public var erasureWaits: Bool?
+        /// They came back, or joined another stream, after they said yes: they are asked again, and not recorded there until they answer.
+        public var asksAgain: Bool?
     }
     public var recording: RecordingID
     /// A participant sees only their own line; a moderator sees all, without purposes' history.
@@ -199,7 +201,12 @@ public struct ReceiptView: Codable, Sendable {
     public var auditEntry: Int
     /// That the entry is in the log: checked offline by `mitschnitt audit verify`. Receipts of earlier versions have none.
     public var auditProof: AuditProof?
+    /// Where to complain (Art. 77).
     public var supervisoryAuthority: String
+    /// Whose media was erased, where it is one person's receipt and not the recording's.
+    public var participant: ParticipantID?
+    /// When the last backup is deleted that may still hold the ciphertext, as configured; receipts of earlier versions do not say so.
+    public var backupsGoneAt: Double?
 }
 
 public struct TimelineView: Codable, Sendable {

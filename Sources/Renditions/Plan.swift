@@ -30,16 +30,21 @@ public struct Plan: Hashable, Sendable {
             let wanted = stage.inputs.contains { input in
                 switch input {
                 // A composite needs a picture: the sound alone is what the mix already is.
-                case .tracks(_, let kind): (stage.kind != .compose || kind != .audio) && tracks.contains { $0.kind == kind }
+                case .tracks(_, let kind): (stage.kind != .compose || kind != .audio) && tracks.contains { $0.kind == kind && $0.isUsable }
                 case .output(let name, _): stage.kind != .compose && jobs.contains { $0.stageName == name }
                 }
             }
             guard wanted else {
-                skipped.append(Skipped(stage: stage.name, reason: stage.kind == .compose ? "no picture was recorded" : "there is nothing for it to read"))
+                skipped.append(Skipped(stage: stage.name, reason: Self.reason(stage, tracks)))
                 continue
             }
             jobs.append(PlannedJob(stage: stage, track: nil, dependencies: dependencies.map(\.name)))
         }
+    }
+
+    private static func reason(_ stage: Pipeline.Stage, _ tracks: [PlannedTrack]) -> String {
+        if !tracks.isEmpty, !tracks.contains(where: \.isUsable) { return "nobody allows this purpose" }
+        return stage.kind == .compose ? "no picture was recorded" : "there is nothing for it to read"
     }
 }
 
@@ -49,10 +54,13 @@ public struct PlannedTrack: Hashable, Sendable {
     public var kind: MediaKind
     /// Its Matroska is there already, from an earlier run.
     public var isDepacketized: Bool
-    public init(id: TrackID, kind: MediaKind, isDepacketized: Bool = false) {
+    /// Everybody in it allows the pipeline's purpose; else it is only depacketized, for the person's own copy.
+    public var isUsable: Bool
+    public init(id: TrackID, kind: MediaKind, isDepacketized: Bool = false, isUsable: Bool = true) {
         self.id = id
         self.kind = kind
         self.isDepacketized = isDepacketized
+        self.isUsable = isUsable
     }
 }
 

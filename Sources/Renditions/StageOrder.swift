@@ -198,8 +198,8 @@ public struct StageResult: Codable, Sendable {
 public struct OutputReport: Hashable, Codable, Sendable {
     /// Length of the plaintext in bytes.
     public var bytes: Int64
-    /// SHA-256 of the file on disk (sealed), hexadecimal.
-    public var ciphertextSHA256: String
+    /// SHA-256 of the file on disk (sealed), hexadecimal; nil for a track, which is hashed when it is erased.
+    public var ciphertextSHA256: String?
     /// Wall time of presentation time 0.
     public var startWall: WallTime
     public var duration: Nanoseconds
@@ -209,7 +209,7 @@ public struct OutputReport: Hashable, Codable, Sendable {
     /// Integrated loudness after normalisation in LUFS; nil for silence or no sound.
     public var loudnessLUFS: Double?
 
-    public init(bytes: Int64, ciphertextSHA256: String, startWall: WallTime, duration: Nanoseconds, videoFrames: Int? = nil,
+    public init(bytes: Int64, ciphertextSHA256: String?, startWall: WallTime, duration: Nanoseconds, videoFrames: Int? = nil,
                 width: Int? = nil, height: Int? = nil, loudnessLUFS: Double? = nil) {
         self.bytes = bytes
         self.ciphertextSHA256 = ciphertextSHA256

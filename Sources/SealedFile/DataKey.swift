@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Glibc
 
 /// A 256-bit key that seals one track's or one rendition's files, or wraps other keys.
 ///
@@ -12,12 +13,19 @@ public struct DataKey: Sendable {
     /// Takes exactly 32 bytes. Throws ``SealedFileError/badKeyLength(_:)`` for any other number.
     public init(bytes: some Collection<UInt8>) throws(SealedFileError) {
         guard bytes.count == Self.byteCount else { throw .badKeyLength(bytes.count) }
-        storage = Storage(Array(bytes))
+        storage = Storage { $0.copyBytes(from: bytes) }
     }
 
+    /// From the kernel's generator (getrandom(2)).
     public static func random() -> DataKey {
-        let bytes = SymmetricKey(size: .bits256).withUnsafeBytes { Array($0) }
-        return DataKey(storage: Storage(bytes))
+        DataKey(storage: Storage { bytes in
+            guard getentropy(bytes.baseAddress!, bytes.count) == 0 else { preconditionFailure("the kernel always has 32 random bytes") }
+        })
+    }
+
+    /// Compares in constant time.
+    public func isSame(as other: DataKey) -> Bool {
+        withBytes { mine in other.withBytes { theirs in zip(mine, theirs).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0 } }
     }
 
     private init(storage: Storage) { self.storage = storage }
@@ -32,7 +40,7 @@ public struct DataKey: Sendable {
     /// Derives a key for another use (HKDF-SHA256, RFC 5869) bound to `label`.
     public func derived(label: String) -> DataKey {
         let key = HKDF<SHA256>.deriveKey(inputKeyMaterial: symmetric, salt: Data(), info: Data(label.utf8), outputByteCount: Self.byteCount)
-        return DataKey(storage: Storage(key.withUnsafeBytes { Array($0) }))
+        return DataKey(storage: Storage { target in key.withUnsafeBytes { target.copyMemory(from: $0) } })
     }
 
     /// A name for this key that gives nothing away: HMAC-SHA256 under `owner`, 32 bytes in hexadecimal. For receipts and audit.
@@ -43,24 +51,18 @@ public struct DataKey: Sendable {
 
     /// Proof of `@unchecked`: the bytes are written once in `init`, before the object is shared, and again only in `deinit`.
     private final class Storage: @unchecked Sendable {
-        let bytes: UnsafeMutablePointer<UInt8>
+        let bytes = KeyMemory.allocate()
 
-        init(_ source: [UInt8]) {
-            bytes = .allocate(capacity: DataKey.byteCount)
-            bytes.initialize(from: source, count: DataKey.byteCount)
-        }
+        init(_ fill: (UnsafeMutableRawBufferPointer) -> Void) { fill(UnsafeMutableRawBufferPointer(start: bytes, count: DataKey.byteCount)) }
 
-        deinit {
-            // A store that the compiler cannot drop as dead.
-            memset_explicit(bytes, DataKey.byteCount)
-            bytes.deallocate()
-        }
+        deinit { KeyMemory.free(bytes) }
     }
 }
 
 extension DataKey: Codable {
     public init(from decoder: any Decoder) throws {
-        let data = try decoder.singleValueContainer().decode(Data.self)
+        var data = try decoder.singleValueContainer().decode(Data.self)
+        defer { data.withUnsafeMutableBytes(wipe) }
         try self.init(bytes: data)
     }
 

@@ -5,9 +5,17 @@ import Glibc
 /// Whole reads and writes on descriptors: short counts and EINTR are gone on with.
 public enum DescriptorIO {
     public static func write(_ bytes: [UInt8], at offset: Int, _ descriptor: Int32) throws(SealedFileError) {
+        var failure: SealedFileError?
+        bytes.withUnsafeBytes { buffer in
+            do throws(SealedFileError) { try write(buffer, at: offset, descriptor) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    public static func write(_ bytes: UnsafeRawBufferPointer, at offset: Int, _ descriptor: Int32) throws(SealedFileError) {
         var done = 0
         while done < bytes.count {
-            let count = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress! + done, bytes.count - done, off_t(offset + done)) }
+            let count = pwrite(descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset + done))
             if count < 0 {
                 if errno == EINTR { continue }
                 throw .system(call: "pwrite", errno: errno)
@@ -56,6 +64,13 @@ public enum DescriptorIO {
             hash.update(data: part)
             offset += part.count
         }
+    }
+
+    public static func sha256(ofFileAt path: String) throws(SealedFileError) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .system(call: "open", errno: errno) }
+        defer { close(descriptor) }
+        return try sha256(descriptor)
     }
 
     /// Makes a file's or a rename's entry in `directory` durable.

@@ -23,8 +23,9 @@ public struct WrappedKey: Hashable, Codable, Sendable {
     public func unwrapped(under parent: DataKey, id: String) throws(SealedFileError) -> DataKey {
         // Failing to authenticate is the answer; there is nothing more in the error.
         guard let box = try? AES.GCM.SealedBox(combined: bytes),
-              let plain = try? AES.GCM.open(box, using: parent.wrapping, authenticating: Data(id.utf8))
+              var plain = try? AES.GCM.open(box, using: parent.wrapping, authenticating: Data(id.utf8))
         else { throw .wrongKeyOrContext }
+        defer { plain.withUnsafeMutableBytes(wipe) }
         return try DataKey(bytes: plain)
     }
 }

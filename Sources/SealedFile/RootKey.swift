@@ -17,7 +17,8 @@ public enum RootKey {
         guard status.st_mode & 0o077 == 0 else {
             throw .badRootKey(path: path, why: "can be read by others (mode \(String(status.st_mode & 0o777, radix: 8)))", hint: "chmod 600 \(path)")
         }
-        let bytes = try DescriptorIO.read(DataKey.byteCount + 1, at: 0, descriptor)
+        var bytes = try DescriptorIO.read(DataKey.byteCount + 1, at: 0, descriptor)
+        defer { bytes.withUnsafeMutableBytes(wipe) }
         guard bytes.count == DataKey.byteCount else {
             throw .badRootKey(path: path, why: "has \(bytes.count > DataKey.byteCount ? "more than 32" : String(bytes.count)) bytes", hint: "it must be exactly 32 random bytes")
         }
@@ -32,7 +33,11 @@ public enum RootKey {
         }
         defer { close(descriptor) }
         let key = DataKey.random()
-        try DescriptorIO.write(key.withBytes { Array($0) }, at: 0, descriptor)
+        var failure: SealedFileError?
+        key.withBytes { bytes in
+            do throws(SealedFileError) { try DescriptorIO.write(bytes, at: 0, descriptor) } catch { failure = error }
+        }
+        if let failure { throw failure }
         guard fsync(descriptor) == 0 else { throw .system(call: "fsync", errno: errno) }
         try DescriptorIO.syncDirectory(path.lastIndex(of: "/").map { String(path[...$0]) } ?? ".")
         return key

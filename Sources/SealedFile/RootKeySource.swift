@@ -40,7 +40,7 @@ extension RootKey {
         }
         if access(file, F_OK) == 0 { found.append((try load(path: file), .file(file))) }
         guard let first = found.first else { return nil }
-        for other in found.dropFirst() where other.key.withBytes(Array.init) != first.key.withBytes(Array.init) {
+        for other in found.dropFirst() where !other.key.isSame(as: first.key) {
             throw .badRootKey(path: "of \(first.source)", why: "is another than that of \(other.source)", hint: "remove the one that is not meant; with one alone `mitschnitt keys check` says what it opens")
         }
         return first
@@ -51,7 +51,8 @@ extension RootKey {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .badRootKey(path: path, why: "cannot be opened (errno \(errno))", hint: "check LoadCredential= in the service's unit") }
         defer { close(descriptor) }
-        let bytes = try DescriptorIO.read(129, at: 0, descriptor)
+        var bytes = try DescriptorIO.read(129, at: 0, descriptor)
+        defer { bytes.withUnsafeMutableBytes(wipe) }
         if bytes.count == DataKey.byteCount { return try DataKey(bytes: bytes) }
         guard let key = key(String(decoding: bytes, as: UTF8.self)) else {
             throw .badRootKey(path: path, why: "is no key", hint: "32 bytes as they are, or in base64 or hexadecimal")
@@ -62,9 +63,10 @@ extension RootKey {
     /// A key in base64 or hexadecimal, with or without white space around it; nil for anything else.
     public static func key(_ text: String) -> DataKey? {
         let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
-        let bytes = Hexadecimal.bytes(text.lowercased()) ?? Data(base64Encoded: text).map(Array.init)
+        guard var bytes = Hexadecimal.bytes(text.lowercased()) ?? Data(base64Encoded: text).map(Array.init) else { return nil }
+        defer { bytes.withUnsafeMutableBytes(wipe) }
         // Another length is no key.
-        return bytes.flatMap { try? DataKey(bytes: $0) }
+        return try? DataKey(bytes: bytes)
     }
 
     /// Takes the key out of this process's environment: children do not inherit it, and /proc/PID/environ does not show it.

@@ -87,6 +87,8 @@ struct SealedHeader {
 /// Seals and opens the chunks of one file: nonce = 11-byte big-endian index and the last-chunk flag; associated data = hash of the
 /// header (and, in a framed log, the chunk's length).
 struct ChunkCipher: Sendable {
+    static let nonceBytes = 12
+
     private let key: SymmetricKey
     private let suite: CipherSuite
     private let headerHash: [UInt8]
@@ -101,37 +103,42 @@ struct ChunkCipher: Sendable {
         [0, 0, 0] + withUnsafeBytes(of: UInt64(index).bigEndian, Array.init) + [isLast ? 1 : 0]
     }
 
-    /// Appends ciphertext and tag of one chunk to `output`.
-    func seal(_ plaintext: UnsafeRawBufferPointer, index: Int, isLast: Bool, length: UInt32? = nil, into output: inout [UInt8]) {
-        let data = headerHash + (length.map { withUnsafeBytes(of: $0.bigEndian, Array.init) } ?? [])
+    /// Ciphertext and tag of one chunk, behind ``nonceBytes`` that are not written.
+    func seal(_ plaintext: UnsafeRawBufferPointer, index: Int, isLast: Bool, length: UInt32? = nil) -> Data {
+        let data = associated(length)
         do {
             switch suite {
             case .aes256GCM:
                 let box = try AES.GCM.seal(plaintext, using: key, nonce: AES.GCM.Nonce(data: nonce(index, isLast)), authenticating: data)
-                output.append(contentsOf: box.ciphertext)
-                output.append(contentsOf: box.tag)
+                guard let combined = box.combined else { preconditionFailure("a 12-byte nonce is combined") }
+                return combined
             case .chaCha20Poly1305:
-                let box = try ChaChaPoly.seal(plaintext, using: key, nonce: ChaChaPoly.Nonce(data: nonce(index, isLast)), authenticating: data)
-                output.append(contentsOf: box.ciphertext)
-                output.append(contentsOf: box.tag)
+                return try ChaChaPoly.seal(plaintext, using: key, nonce: ChaChaPoly.Nonce(data: nonce(index, isLast)), authenticating: data).combined
             }
         } catch {
             preconditionFailure("sealing cannot fail with a 32-byte key and a 12-byte nonce: \(error)")
         }
     }
 
+    /// Appends ciphertext and tag of one chunk to `output`.
+    func seal(_ plaintext: UnsafeRawBufferPointer, index: Int, isLast: Bool, length: UInt32? = nil, into output: inout [UInt8]) {
+        seal(plaintext, index: index, isLast: isLast, length: length).withUnsafeBytes { output.append(contentsOf: UnsafeRawBufferPointer(rebasing: $0[Self.nonceBytes...])) }
+    }
+
     /// The plaintext of one chunk, or nil if it does not authenticate at this place.
-    func open(_ sealed: UnsafeRawBufferPointer, index: Int, isLast: Bool, length: UInt32? = nil) -> Data? {
-        guard sealed.count >= SealedHeader.tagBytes else { return nil }
-        let data = headerHash + (length.map { withUnsafeBytes(of: $0.bigEndian, Array.init) } ?? [])
-        let ciphertext = UnsafeRawBufferPointer(rebasing: sealed[..<(sealed.count - SealedHeader.tagBytes)])
-        let tag = UnsafeRawBufferPointer(rebasing: sealed[(sealed.count - SealedHeader.tagBytes)...])
+    ///
+    /// `place` is ``nonceBytes`` of room and behind it ciphertext and tag: the nonce is put in front of them, where the library wants it, so
+    /// that nothing is copied.
+    func open(in place: UnsafeMutableRawBufferPointer, index: Int, isLast: Bool, length: UInt32? = nil) -> Data? {
+        guard place.count >= Self.nonceBytes + SealedHeader.tagBytes, let base = place.baseAddress else { return nil }
+        place.copyBytes(from: nonce(index, isLast))
+        let combined = Data(bytesNoCopy: base, count: place.count, deallocator: .none)
         // A failure here is the answer (not authentic), never lost information.
         switch suite {
-        case .aes256GCM:
-            return try? AES.GCM.open(.init(nonce: .init(data: nonce(index, isLast)), ciphertext: ciphertext, tag: tag), using: key, authenticating: data)
-        case .chaCha20Poly1305:
-            return try? ChaChaPoly.open(.init(nonce: .init(data: nonce(index, isLast)), ciphertext: ciphertext, tag: tag), using: key, authenticating: data)
+        case .aes256GCM: return try? AES.GCM.open(.init(combined: combined), using: key, authenticating: associated(length))
+        case .chaCha20Poly1305: return try? ChaChaPoly.open(.init(combined: combined), using: key, authenticating: associated(length))
         }
     }
+
+    private func associated(_ length: UInt32?) -> [UInt8] { headerHash + (length.map { withUnsafeBytes(of: $0.bigEndian, Array.init) } ?? []) }
 }

@@ -44,10 +44,16 @@ public struct SealedLogOpener: Sendable {
         case damaged
     }
 
+    /// Bytes that are read at once.
+    static let readBytes = 1 << 17
+    /// In front of what is fed first: a block's nonce is put over what came before it.
+    private static let roomBytes = ChunkCipher.nonceBytes
+
     private let cipher: ChunkCipher
     private var index = 0
-    private var pending: [UInt8] = []
-    private var start = 0
+    private var pending = [UInt8](repeating: 0, count: roomBytes)
+    private var start = roomBytes
+    private var end = roomBytes
     private var isOver = false
     /// Bytes of the file up to the end of the last good block.
     public private(set) var validBytes = SealedHeader.byteCount
@@ -59,29 +65,57 @@ public struct SealedLogOpener: Sendable {
         cipher = try SealedHeader.open(header, key: key, context: context, isFramed: true)
     }
 
-    public mutating func feed(_ bytes: some Sequence<UInt8>) {
-        if start > 0 {
-            pending.removeFirst(start)
-            start = 0
+    public mutating func feed(_ bytes: some Collection<UInt8>) {
+        makeRoom(bytes.count)
+        pending.withUnsafeMutableBytes { all in UnsafeMutableRawBufferPointer(rebasing: all[end...]).copyBytes(from: bytes) }
+        end += bytes.count
+    }
+
+    /// Feeds the next bytes of a file; returns how many there were, 0 at its end.
+    public mutating func feed(from descriptor: Int32, at offset: Int) throws(SealedFileError) -> Int {
+        makeRoom(Self.readBytes)
+        let place = end
+        var failure: SealedFileError?
+        let count = pending.withUnsafeMutableBytes { all -> Int in
+            do throws(SealedFileError) {
+                return try DescriptorIO.read(UnsafeMutableRawBufferPointer(rebasing: all[place..<place + Self.readBytes]), at: offset, descriptor)
+            } catch {
+                failure = error
+                return 0
+            }
         }
-        pending.append(contentsOf: bytes)
+        if let failure { throw failure }
+        end += count
+        return count
+    }
+
+    private mutating func makeRoom(_ count: Int) {
+        if start > Self.roomBytes {
+            let (from, rest) = (start, end - start)
+            pending.withUnsafeMutableBytes { all in
+                UnsafeMutableRawBufferPointer(rebasing: all[Self.roomBytes...]).copyMemory(from: UnsafeRawBufferPointer(rebasing: all[from..<from + rest]))
+            }
+            (start, end) = (Self.roomBytes, Self.roomBytes + rest)
+        }
+        if pending.count < end + count { pending += [UInt8](repeating: 0, count: end + count - pending.count) }
     }
 
     /// The next block, if its bytes are there.
     public mutating func next() -> Step {
         guard !isOver else { return .damaged }
-        guard pending.count - start >= 4 else { return .needsMore }
+        guard end - start >= 4 else { return .needsMore }
         let length = pending[start..<start + 4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         guard length <= SealedLogSealer.blockBytesMax else {
             isOver = true
             return .damaged
         }
         let whole = Int(length) + SealedLogSealer.overheadBytes
-        guard pending.count - start >= whole else { return .needsMore }
-        let opened: (Data, Bool)? = pending.withUnsafeBytes { all in
-            let sealed = UnsafeRawBufferPointer(rebasing: all[start + 4..<start + whole])
-            if let block = cipher.open(sealed, index: index, isLast: false, length: length) { return (block, false) }
-            return cipher.open(sealed, index: index, isLast: true, length: length).map { ($0, true) }
+        guard end - start >= whole else { return .needsMore }
+        let range = start + 4 - ChunkCipher.nonceBytes..<start + whole
+        let opened: (Data, Bool)? = pending.withUnsafeMutableBytes { all in
+            let place = UnsafeMutableRawBufferPointer(rebasing: all[range])
+            if let block = cipher.open(in: place, index: index, isLast: false, length: length) { return (block, false) }
+            return cipher.open(in: place, index: index, isLast: true, length: length).map { ($0, true) }
         }
         guard let (block, isLast) = opened else {
             isOver = true

@@ -11,6 +11,8 @@ public final class SealedReader {
     private let cipher: ChunkCipher
     private let chunkCount: Int
     private var cached: (index: Int, plaintext: Data)
+    /// The chunk that is being opened, with room for its nonce.
+    private var sealed: [UInt8]
 
     private static let sealedChunkBytes = SealedHeader.chunkBytes + SealedHeader.tagBytes
 
@@ -21,8 +23,8 @@ public final class SealedReader {
         guard body >= SealedHeader.tagBytes else { throw .truncated }
         chunkCount = (body + Self.sealedChunkBytes - 1) / Self.sealedChunkBytes
         let last = chunkCount - 1
-        let sealed = try DescriptorIO.read(Self.sealedChunkBytes, at: SealedHeader.byteCount + last * Self.sealedChunkBytes, descriptor)
-        guard let plaintext = sealed.withUnsafeBytes({ [cipher] in cipher.open($0, index: last, isLast: true) }) else { throw .truncated }
+        sealed = [UInt8](repeating: 0, count: ChunkCipher.nonceBytes + Self.sealedChunkBytes)
+        guard let plaintext = try Self.open(last, isLast: true, cipher, descriptor, &sealed) else { throw .truncated }
         cached = (last, plaintext)
         length = last * SealedHeader.chunkBytes + plaintext.count
     }
@@ -57,11 +59,24 @@ public final class SealedReader {
 
     private func chunk(_ index: Int) throws(SealedFileError) -> Data {
         if cached.index == index { return cached.plaintext }
-        let sealed = try DescriptorIO.read(Self.sealedChunkBytes, at: SealedHeader.byteCount + index * Self.sealedChunkBytes, descriptor)
-        guard let plaintext = sealed.withUnsafeBytes({ cipher.open($0, index: index, isLast: index == chunkCount - 1) }) else {
-            throw .damaged(chunk: index)
-        }
+        guard let plaintext = try Self.open(index, isLast: index == chunkCount - 1, cipher, descriptor, &sealed) else { throw .damaged(chunk: index) }
         cached = (index, plaintext)
+        return plaintext
+    }
+
+    private static func open(_ index: Int, isLast: Bool, _ cipher: ChunkCipher, _ descriptor: Int32, _ sealed: inout [UInt8]) throws(SealedFileError) -> Data? {
+        var failure: SealedFileError?
+        let plaintext = sealed.withUnsafeMutableBytes { all -> Data? in
+            do throws(SealedFileError) {
+                let room = UnsafeMutableRawBufferPointer(rebasing: all[ChunkCipher.nonceBytes...])
+                let count = try DescriptorIO.read(room, at: SealedHeader.byteCount + index * sealedChunkBytes, descriptor)
+                return cipher.open(in: UnsafeMutableRawBufferPointer(rebasing: all[..<(ChunkCipher.nonceBytes + count)]), index: index, isLast: isLast)
+            } catch {
+                failure = error
+                return nil
+            }
+        }
+        if let failure { throw failure }
         return plaintext
     }
 }

@@ -4,8 +4,8 @@ import Glibc
 
 /// Writes a seekable sealed file: 64 KiB chunks, each sealed exactly once, the last one flagged.
 ///
-/// The first `windowBytes` stay in memory until ``finish()``, so that a muxer may patch its head (an MP4's moov, a Matroska's sizes);
-/// everything after is append-only. The file cannot be opened before `finish()`. All calls block; use from one thread.
+/// The first `windowBytes` stay in memory until ``finish()`` or ``close()``, so that a muxer may patch its head (an MP4's moov, a Matroska's sizes);
+/// everything after is append-only. The file cannot be opened before. All calls block; use from one thread.
 public final class SealedWriter {
     private let descriptor: Int32
     private let cipher: ChunkCipher
@@ -36,13 +36,20 @@ public final class SealedWriter {
         var rest = bytes[...]
         if window.count < windowBytes {
             let part = rest.prefix(windowBytes - window.count)
-            window.append(contentsOf: part)
+            window.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
             rest = rest.dropFirst(part.count)
         }
         while !rest.isEmpty {
             if tail.count == SealedHeader.chunkBytes { try sealTail(isLast: false) }
+            // Whole chunks that are not the last go without a copy.
+            if tail.isEmpty, rest.count > SealedHeader.chunkBytes {
+                try seal(UnsafeRawBufferPointer(rebasing: rest.prefix(SealedHeader.chunkBytes)), index: nextChunk, isLast: false)
+                nextChunk += 1
+                rest = rest.dropFirst(SealedHeader.chunkBytes)
+                continue
+            }
             let part = rest.prefix(SealedHeader.chunkBytes - tail.count)
-            tail.append(contentsOf: part)
+            tail.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
             rest = rest.dropFirst(part.count)
         }
         position += bytes.count
@@ -62,8 +69,14 @@ public final class SealedWriter {
         window.replaceSubrange(offset..<offset + bytes.count, with: bytes)
     }
 
-    /// Seals the window and the last chunk, and syncs the file.
+    /// Seals the window and the last chunk, syncs the file and hashes it.
     public func finish() throws(SealedFileError) -> SealedDigest {
+        try close()
+        return SealedDigest(plaintextBytes: position, ciphertextSHA256: try DescriptorIO.sha256(descriptor))
+    }
+
+    /// Seals the window and the last chunk, and syncs the file: for one whose hash nobody needs yet. ``DescriptorIO/sha256(_:)`` tells it later.
+    public func close() throws(SealedFileError) {
         precondition(!isFinished, "finish twice")
         isFinished = true
         if position == 0 { nextChunk = 0 }  // an empty file is one empty last chunk
@@ -72,26 +85,38 @@ public final class SealedWriter {
         while offset < window.count {
             let end = min(offset + SealedHeader.chunkBytes, window.count)
             let isLast = windowIsAll && end == window.count
-            try seal(window[offset..<end], index: offset / SealedHeader.chunkBytes, isLast: isLast)
+            try seal(window, offset..<end, index: offset / SealedHeader.chunkBytes, isLast: isLast)
             offset = end
         }
         if !windowIsAll { try sealTail(isLast: true) }
         guard fsync(descriptor) == 0 else { throw .system(call: "fsync", errno: errno) }
-        return SealedDigest(plaintextBytes: position, ciphertextSHA256: try DescriptorIO.sha256(descriptor))
     }
 
     private func sealTail(isLast: Bool) throws(SealedFileError) {
-        try seal(tail[...], index: nextChunk, isLast: isLast)
+        try seal(tail, 0..<tail.count, index: nextChunk, isLast: isLast)
         nextChunk += 1
         tail.removeAll(keepingCapacity: true)
     }
 
-    private func seal(_ plaintext: ArraySlice<UInt8>, index: Int, isLast: Bool) throws(SealedFileError) {
+    private func seal(_ bytes: [UInt8], _ range: Range<Int>, index: Int, isLast: Bool) throws(SealedFileError) {
+        var failure: SealedFileError?
+        bytes.withUnsafeBytes { all in
+            do throws(SealedFileError) { try seal(UnsafeRawBufferPointer(rebasing: all[range]), index: index, isLast: isLast) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    private func seal(_ plaintext: UnsafeRawBufferPointer, index: Int, isLast: Bool) throws(SealedFileError) {
         guard index < 1 << 40 else { throw .tooLong }
-        var sealed: [UInt8] = []
-        sealed.reserveCapacity(plaintext.count + SealedHeader.tagBytes)
-        plaintext.withUnsafeBytes { cipher.seal($0, index: index, isLast: isLast, into: &sealed) }
-        try DescriptorIO.write(sealed, at: SealedHeader.byteCount + index * (SealedHeader.chunkBytes + SealedHeader.tagBytes), descriptor)
+        let sealed = cipher.seal(plaintext, index: index, isLast: isLast)
+        var failure: SealedFileError?
+        sealed.withUnsafeBytes { all in
+            do throws(SealedFileError) {
+                try DescriptorIO.write(UnsafeRawBufferPointer(rebasing: all[ChunkCipher.nonceBytes...]),
+                                       at: SealedHeader.byteCount + index * (SealedHeader.chunkBytes + SealedHeader.tagBytes), descriptor)
+            } catch { failure = error }
+        }
+        if let failure { throw failure }
     }
 }
 

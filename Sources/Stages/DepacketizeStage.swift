@@ -14,12 +14,13 @@ extension StageRun {
         }
         let segments = zip(numbers, try descriptors(of: input)).map { TrackLogReader.Segment(number: $0, descriptor: $1) }
         var survey = TrackSurvey(format: format)
-        var payloadTypes: Set<UInt8> = []
+        var occurs = [Bool](repeating: false, count: 128)
         let first = TrackLogReader(segments: segments, identity: identity, key: input.key)
-        while let record = try first.next() {
-            survey.observe(record)
-            if case .rtp(_, let bytes) = record, bytes.count > 1 { payloadTypes.insert(bytes[1] & 0x7F) }
-        }
+        while try first.nextBlock({ record in
+            survey.observe(lent: record)
+            if case .rtp(_, let bytes) = record, bytes.count > 1 { occurs[Int(bytes[1] & 0x7F)] = true }
+        }) {}
+        let payloadTypes = Set(occurs.indices.filter { occurs[$0] }.map { UInt8($0) })
         progress(0.4)
         let timeline = survey.finish()
 
@@ -32,7 +33,7 @@ extension StageRun {
         if StreamCollector.isNeeded(format, occurring: payloadTypes) {
             let reader = TrackLogReader(segments: segments, identity: identity, key: input.key)
             var dry = Depacketizer(format: format, timeline: timeline)
-            while let record = try reader.next() { dry.push(record) { declared.take($0) } }
+            while try reader.nextBlock({ record in dry.push(lent: record) { declared.take($0) } }) {}
             dry.finish { declared.take($0) }
         }
         let second = TrackLogReader(segments: segments, identity: identity, key: input.key)
@@ -40,8 +41,7 @@ extension StageRun {
         let sink = try sink(output(), windowBytes: 1 << 16)
         let writer = TrackFileWriter(sink, declared: declared.streams)
         let total = max(1, first.bytesRead)
-        while let record = try second.next() {
-            try depacketizer.push(record) { try writer.take($0) }
+        while try second.nextBlock({ record in try depacketizer.push(lent: record) { try writer.take($0) } }) {
             progress(0.4 + 0.6 * Double(second.bytesRead) / Double(total))
         }
         try depacketizer.finish { try writer.take($0) }
@@ -50,7 +50,7 @@ extension StageRun {
         guard let (start, end) = try writer.finish() else {
             throw StageFailure(code: .nothingToDo, what: "not one access unit could be decoded out of \(verdict.packets) packets")
         }
-        let report = Self.report(try sink.writer.finish(), start: start, duration: end - start)
+        let report = try Self.report(track: sink, start: start, duration: end - start)
         let summary = TrackSummary(kind: format.kind, codec: writer.codec, startWall: start, endWall: end, blanks: writer.blanks, verdict: verdict)
         return StageResult(outputs: [report], track: summary)
     }

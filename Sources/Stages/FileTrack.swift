@@ -134,11 +134,11 @@ final class FileTrack {
     func finish() throws -> StageResult? {
         guard origin != nil else { return nil }
         try muxer.finish()
-        let digest = try sink.writer.finish()
+        let report = try StageRun.report(track: sink, start: wall(0), duration: Nanoseconds(count: end))
         verdict.malformed = file.isDamaged ? 1 : 0
         (verdict.first, verdict.last) = (wall(0), wall(end))
         let codec = Codec(name: stream.codec, clockRate: kind == .audio ? stream.sampleRate : 90_000, channels: kind == .audio ? stream.channels : 1)
         let summary = TrackSummary(kind: kind, codec: codec, startWall: wall(0), endWall: wall(end), blanks: [], verdict: verdict)
-        return StageResult(outputs: [StageRun.report(digest, start: wall(0), duration: Nanoseconds(count: end))], track: summary)
+        return StageResult(outputs: [report], track: summary)
     }
 }

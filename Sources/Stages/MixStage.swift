@@ -19,7 +19,9 @@ extension StageRun {
         // A short mix is remembered, a long one decoded again: memory stays the same however long the meeting was.
         let isShort = total * channels <= Self.rememberedSamplesMax
         var remembered: [[Float]] = []
+        var peak: Float = 0
         try MixReader(self, tracks, span, channels).forEachBlock(total) { block, at in
+            peak = max(peak, PeakLimiter.peak(block))
             block.withUnsafeBufferPointer { meter.add($0) }
             if isShort { remembered.append(block) }
             progress(0.4 * Double(at) / Double(total))
@@ -29,17 +31,19 @@ extension StageRun {
         let gainDB = min(30, measured.map { order.parameters.loudnessLUFS - $0 } ?? 0)
         let gain = Float(pow(10, gainDB / 20))
         // Peaks between samples are up to half a decibel higher.
-        var limiter = PeakLimiter(ceiling: Float(pow(10, (order.parameters.truePeakDB - 0.5) / 20)), channels: channels)
+        let ceiling = Float(pow(10, (order.parameters.truePeakDB - 0.5) / 20))
+        var limiter = PeakLimiter(ceiling: ceiling, channels: channels)
 
         let writers = try order.outputs.map { try SoundWriter(self, $0, channels: channels, bitrate: order.parameters.audioBitrate, seconds: span.duration.seconds) }
-        let after = LoudnessMeter(channels: channels)
+        // Where nothing is limited, the gain says what the loudness becomes (but for what it lifts over the meter's absolute gate).
+        let after = peak * gain > ceiling ? LoudnessMeter(channels: channels) : nil
         var skip = PeakLimiter.delay
         var left = total
         func give(_ block: [Float]) throws {
             let part = Array(block.dropFirst(skip * channels).prefix(left * channels))
             skip = max(0, skip - block.count / channels)
             left -= part.count / channels
-            part.withUnsafeBufferPointer { after.add($0) }
+            part.withUnsafeBufferPointer { after?.add($0) }
             for writer in writers { try writer.write(part) }
         }
         func write(_ block: [Float], _ at: Int) throws {
@@ -62,7 +66,8 @@ extension StageRun {
         try give(rest)
         let digests = try writers.map { try $0.finish() }
         let duration = Nanoseconds(seconds: Double(total) / 48_000)
-        return StageResult(outputs: digests.map { Self.report($0, start: span.start, duration: duration, loudness: after.integrated) })
+        let loudness = after.map(\.integrated) ?? measured.map { $0 + gainDB }
+        return StageResult(outputs: digests.map { Self.report($0, start: span.start, duration: duration, loudness: loudness) })
     }
 }
 

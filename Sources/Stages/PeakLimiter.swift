@@ -27,14 +27,19 @@ struct PeakLimiter {
     /// Samples that come out later than they went in.
     static var delay: Int { lookAhead - 1 }
 
+    /// The loudest of some samples.
+    static func peak(_ samples: [Float]) -> Float {
+        samples.withUnsafeBufferPointer { all in
+            var peak: Float = 0
+            if let sample = all.baseAddress { for i in 0..<all.count { peak = max(peak, abs(sample[i])) } }
+            return peak
+        }
+    }
+
     /// Replaces interleaved samples by limited ones, `delay` samples later.
     mutating func process(_ samples: inout [Float]) {
         let (count, ahead) = (samples.count / channels, Self.delay * channels)
-        let isLoud = samples.withUnsafeBufferPointer { all in
-            var peak: Float = 0
-            if let sample = all.baseAddress { for i in 0..<all.count { peak = max(peak, abs(sample[i])) } }
-            return peak > ceiling
-        }
+        let isLoud = Self.peak(samples) > ceiling
         // The last 239 come out with the next samples.
         var all = delayed + samples
         delayed = Array(all.suffix(ahead))

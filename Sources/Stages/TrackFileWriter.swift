@@ -16,7 +16,7 @@ final class TrackFileWriter {
     private let sink: any MediaSink
     private let declared: [(Codec, CodedStream)]
     private var muxer: Muxer?
-    private var streams: [Codec: (place: Int, isPicture: Bool)] = [:]
+    private var streams: [Codec: (place: Int, isPicture: Bool, isOpaque: Bool)] = [:]
     /// These begin, or go on, with a key unit: what came before was refused, or there was nothing.
     private var broken: Set<Codec> = []
     private var start: WallTime?
@@ -51,16 +51,20 @@ final class TrackFileWriter {
             refused += 1
             return
         }
-        try unit.payload.withUnsafeBytes { try packet.fill($0) }
-        // Matroska counts milliseconds. Each time is rounded by itself, so that no error adds up.
-        let ms = max(lastMs, Self.milliseconds(unit.time - start))
-        lastMs = ms
-        packet.pts = ms
-        packet.dts = packet.pts
-        packet.duration = unit.duration.map(Self.milliseconds) ?? 0
-        packet.isKey = unit.isKey
+        if !stream.isOpaque { try unit.payload.withUnsafeBytes { try packet.fill($0) } }
         do {
-            try muxer.append(packet, stream: stream.place, timeBase: Rational(1, 1000))
+            try unit.payload.withUnsafeBytes { bytes in
+                if stream.isOpaque { packet.refer(to: bytes) }
+                defer { packet.unref() }
+                // Matroska counts milliseconds. Each time is rounded by itself, so that no error adds up.
+                let ms = max(lastMs, Self.milliseconds(unit.time - start))
+                lastMs = ms
+                packet.pts = ms
+                packet.dts = packet.pts
+                packet.duration = unit.duration.map(Self.milliseconds) ?? 0
+                packet.isKey = unit.isKey
+                try muxer.append(packet, stream: stream.place, timeBase: Rational(1, 1000))
+            }
         } catch is FFmpegError {
             // The muxer looks into units whose form it changes (H.264, H.265, AV1); what cannot be written to the disk is another error.
             refused += 1
@@ -72,10 +76,10 @@ final class TrackFileWriter {
 
     private func open(_ unit: AccessUnit, _ first: CodedStream) throws {
         // The sealed file authenticates every byte; a checksum beside it takes a fifth of the time.
-        let muxer = try Muxer(sink, as: .matroska, options: ["write_crc32": "0"])
+        let muxer = try Muxer(sink, as: .matroska, options: ["write_crc32": "0"], isDirect: true)
         let all = declared.contains { $0.0 == unit.codec } ? declared : [(unit.codec, first)] + declared
         for (codec, stream) in all.prefix(Self.codecsMax) {
-            streams[codec] = (try muxer.addStream(stream), !stream.format.isAudio)
+            streams[codec] = (try muxer.addStream(stream), !stream.format.isAudio, stream.format == .vp8)
             broken.insert(codec)
         }
         try muxer.writeHeader()

@@ -37,8 +37,13 @@ public struct TapOptions: Sendable {
     public var receiveBufferBytes = 8 << 20
     /// Addresses that may send; empty: any.
     public var allowedSources: [String] = []
+    /// Seconds for which an open gate stays open without word that consents can still be read; nil: for ever.
+    public var consentSeconds: Double?
     /// Ports that streams' m-lines had before a restart.
     public var fixedPorts: [StreamID: [TapEndpoint]] = [:]
+    /// Set: no sockets and no threads. Packets are given with ``CaptureSession/deliver(_:to:arrival:)`` and written with
+    /// ``CaptureSession/writeDelivered(isSyncing:)``; this is the clock of their arrivals.
+    public var drivenBy: (@Sendable () -> WallTime)?
     public init() {}
 }
 
@@ -75,10 +80,16 @@ public final class CaptureSession: Sendable {
     private let streams: [TapStream]
     private let sendersAreAnnounced: Bool
     private let sockets: [Socket]
+    private let drivingClock: (@Sendable () -> WallTime)?
+    /// The writers of a session without threads, until it is stopped.
+    let driven: Mutex<TrackWriters?>
     private let shared: Mutex<Shared>
     private let isStopping = Atomic(false)
     /// Counts openings and resumes: a backlog is over only if the socket was read after the last one. Changed under the lock.
     private let openings = Atomic(0)
+    /// When consents were last known, in nanoseconds since the machine started (suspended or not).
+    private let confirmed = Atomic(CaptureSession.uptime())
+    private let consentSeconds: Double?
     private let receiverEnded = DispatchSemaphore(value: 0)
     private let writerEnded = DispatchSemaphore(value: 0)
 
@@ -103,6 +114,12 @@ public final class CaptureSession: Sendable {
                     own.append(pair)
                     continue
                 }
+                if options.drivenBy != nil {
+                    let rtp = UInt16(10_000 + 2 * (ports.count * 8 + layer))
+                    own.append((rtp, rtp + 1))
+                    if media.port != 0 { pairs[media.port] = own[own.count - 1] }
+                    continue
+                }
                 do throws(TapError) {
                     let pair = if layer < before.count { try Self.bind(again: before[layer], options) } else { try Self.bind(muxed: media.isRTCPMuxed, options) }
                     sockets += pair
@@ -117,22 +134,28 @@ public final class CaptureSession: Sendable {
         }
         self.streams = streams
         sendersAreAnnounced = !allowed.isEmpty
+        consentSeconds = options.consentSeconds
         self.sockets = sockets
         layers = ports.map { $0.map { TapEndpoint(address: options.address, rtpPort: $0.rtp, rtcpPort: $0.rtcp) } }
         var core = CaptureCore(streams: streams, ports: ports, allowed: allowed)
         for socket in sockets { core.note(kernelDrops: 0, receiveBufferBytes: Int(clinux_receive_buffer(socket.descriptor)), port: socket.port, at: Self.now()) }
         shared = Mutex(Shared(core: core, waysBack: Array(repeating: WaysBack(), count: streams.count)))
-        guard let batch = clinux_batch_make() else {
-            undo()
-            throw TapError(what: "no memory for the receive buffers", hint: "stop other programs, or add memory")
-        }
         let writers: TrackWriters
         do {
             writers = try TrackWriters(streams)
         } catch {
-            clinux_batch_free(batch)
             undo()
             throw TapError(what: "the packet logs cannot be opened: \(error)", hint: "check the data folder's rights and free space")
+        }
+        drivingClock = options.drivenBy
+        guard options.drivenBy == nil else {
+            driven = Mutex(writers)
+            return
+        }
+        driven = Mutex(nil)
+        guard let batch = clinux_batch_make() else {
+            undo()
+            throw TapError(what: "no memory for the receive buffers", hint: "stop other programs, or add memory")
         }
         nonisolated(unsafe) let buffers = batch  // handed to the receiving thread, which alone uses and frees it
         start("tap-receive") { $0.receive(buffers) }
@@ -147,19 +170,31 @@ public final class CaptureSession: Sendable {
     }
 
     /// The clock that the kernel stamps datagrams with.
+    private var now: WallTime { drivingClock?() ?? Self.now() }
+
     private static func now() -> WallTime {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return WallTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
 
+    private static func uptime() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_BOOTTIME, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
     // MARK: What others call
+
+    /// Consents were read just now: open gates may stay open for another ``TapOptions/consentSeconds``.
+    public func confirm() { confirmed.store(Self.uptime(), ordering: .releasing) }
 
     /// Opens or closes a gate; in force when it returns. Opening a video's asks its sender for a key frame.
     public func setGate(_ isOpen: Bool, stream: StreamID, at time: WallTime) {
         guard let place = streams.firstIndex(where: { $0.id == stream }) else { return }
         shared.withLock { shared in
-            guard shared.core.setGate(isOpen, stream: place, at: time, arrivedFrom: Self.now()), isOpen else { return }
+            if isOpen { confirm() }
+            guard shared.core.setGate(isOpen, stream: place, at: time, arrivedFrom: now), isOpen else { return }
             openings.wrappingAdd(1, ordering: .releasing)
         }
     }
@@ -171,7 +206,7 @@ public final class CaptureSession: Sendable {
 
     public func setPaused(_ paused: Bool, at time: WallTime) {
         shared.withLock { shared in
-            shared.core.setPaused(paused, at: time, arrivedFrom: Self.now())
+            shared.core.setPaused(paused, at: time, arrivedFrom: now)
             if !paused { openings.wrappingAdd(1, ordering: .releasing) }
         }
     }
@@ -196,7 +231,7 @@ public final class CaptureSession: Sendable {
         shared.withLock { shared in
             Snapshot(streams: Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), shared.core.statistics)),
                      open: Set(streams.indices.filter { shared.core.isOpen($0) }.map { streams[$0].id }),
-                     health: Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), shared.core.report(at: Self.now()))), unknown: shared.core.unknown,
+                     health: Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), shared.core.report(at: now))), unknown: shared.core.unknown,
                      storageError: shared.storageError)
         }
     }
@@ -204,6 +239,10 @@ public final class CaptureSession: Sendable {
     /// Closes gates, sockets and logs, and gives the final counts. Blocks until everything is on the disk. May be called again.
     public func stop() -> Snapshot {
         let isFirst = !isStopping.exchange(true, ordering: .acquiringAndReleasing)
+        guard drivingClock == nil else {
+            endDriven()
+            return snapshot
+        }
         writerEnded.wait()
         if isFirst { for socket in sockets { close(socket.descriptor) } }
         // For whoever else waits for the same end.
@@ -219,6 +258,7 @@ public final class CaptureSession: Sendable {
         var waiting = sockets.map { pollfd(fd: $0.descriptor, events: Int16(POLLIN), revents: 0) }
         while !isStopping.load(ordering: .acquiring) {
             let ready = poll(&waiting, nfds_t(waiting.count), 50)
+            closeUnconfirmed()
             if ready > 0 {
                 for place in waiting.indices where waiting[place].revents != 0 { drain(sockets[place], batch) }
             }
@@ -228,6 +268,12 @@ public final class CaptureSession: Sendable {
         }
         // What arrived before the stop is still taken.
         for socket in sockets { drain(socket, batch) }
+    }
+
+    /// The last line of defence: this thread needs neither a store nor anybody's help to close gates that nobody vouches for any more.
+    private func closeUnconfirmed() {
+        guard let consentSeconds, Double(Self.uptime() - confirmed.load(ordering: .acquiring)) > consentSeconds * 1e9 else { return }
+        closeAllGates(at: Self.now())
     }
 
     /// Reads a socket until it is empty, at most 64 batches so that no socket starves the others.
@@ -297,28 +343,57 @@ public final class CaptureSession: Sendable {
         while true {
             // Asked before taking: what is accepted before the end is taken in the last round.
             let isLast = isStopping.load(ordering: .acquiring) && receiverEnded.wait(timeout: .now()) == .success
-            if isLast {
-                let now = Self.now()
-                shared.withLock { $0.core.end(at: now) }
-            }
-            shared.withLock { $0.core.exchangePending(&pending) }
-            writers.consume(&pending)
             let now = Self.now()
-            writers.flush(now: now)
             // Also when the clock was set back.
-            if now < synced || now - synced >= .milliseconds(Self.syncAfterMs) {
-                writers.sync()
-                synced = now
-            }
-            if isLast { writers.close() }
-            let (lost, failure) = (writers.lostToStorage, writers.storageError)
-            shared.withLock { shared in
-                for (place, count) in lost.enumerated() { shared.core.note(lostToStorage: count, isOver: failure == nil, stream: place, at: now) }
-                shared.storageError = failure
-            }
+            let isSyncing = now < synced || now - synced >= .milliseconds(Self.syncAfterMs)
+            round(writers, &pending, at: now, isSyncing: isSyncing, isLast: isLast)
+            if isSyncing { synced = now }
             if isLast { return }
             usleep(UInt32(Self.writeIntervalMs) * 1000)
         }
+    }
+
+    private func round(_ writers: TrackWriters, _ pending: inout [UInt8], at now: WallTime, isSyncing: Bool, isLast: Bool) {
+        if isLast { shared.withLock { $0.core.end(at: now) } }
+        shared.withLock { $0.core.exchangePending(&pending) }
+        writers.consume(&pending)
+        writers.flush(now: now)
+        if isSyncing { writers.sync() }
+        if isLast { writers.close() }
+        let (lost, failure) = (writers.lostToStorage, writers.storageError)
+        shared.withLock { shared in
+            for (place, count) in lost.enumerated() { shared.core.note(lostToStorage: count, isOver: failure == nil, stream: place, at: now) }
+            shared.storageError = failure
+        }
+    }
+
+    // MARK: Without sockets and threads
+
+    /// Takes a datagram as if it had come to the first port of `stream` at `arrival`. Only where ``TapOptions/drivenBy`` is set.
+    public func deliver(_ datagram: [UInt8], to stream: StreamID, arrival: WallTime) {
+        guard drivingClock != nil, let place = streams.firstIndex(where: { $0.id == stream }) else { return }
+        let port = layers[place][0].rtpPort
+        datagram.withUnsafeBytes { bytes in shared.withLock { _ = $0.core.receive(bytes, port: port, source: IPAddress(bytes: []), arrival: arrival) } }
+    }
+
+    /// What had arrived before the last opening is all delivered.
+    public func endBacklog() {
+        shared.withLock { shared in for own in layers { for layer in own { shared.core.backlogRead(port: layer.rtpPort) } } }
+    }
+
+    /// One round of the writing thread.
+    public func writeDelivered(isSyncing: Bool) { driven.withLock { if let writers = $0 { writeDelivered(writers, isSyncing: isSyncing, isLast: false) } } }
+
+    private func endDriven() {
+        driven.withLock { driven in
+            if let writers = driven { writeDelivered(writers, isSyncing: true, isLast: true) }
+            driven = nil
+        }
+    }
+
+    private func writeDelivered(_ writers: TrackWriters, isSyncing: Bool, isLast: Bool) {
+        var pending: [UInt8] = []
+        round(writers, &pending, at: now, isSyncing: isSyncing, isLast: isLast)
     }
 }
 

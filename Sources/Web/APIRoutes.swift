@@ -13,7 +13,7 @@ struct APIRoutes {
         router.get("/v1/health") { _, _ in JSONBody.response(["status": "ok"]) }
         router.get("/v1/me") { _, context in
             let principal = try context.required()
-            return JSONBody.response(Me(role: principal.role, participant: principal.participant, meeting: principal.meeting, csrf: context.session?.csrf))
+            return JSONBody.response(Me(role: principal.role, subject: principal.subject, participant: principal.participant, meeting: principal.meeting, guardian: principal.isGuardian ? true : nil, csrf: context.session?.csrf))
         }
         router.post("/v1/tokens") { request, context in
             let body = try await JSONBody.read(request, as: TokenRequest.self, keys: ["role", "days"])
@@ -37,7 +37,7 @@ struct APIRoutes {
         router.get("/v1/meetings") { _, context in JSONBody.response(try await recorder.meetings(as: context.required())) }
         router.get("/v1/meetings/:id") { _, context in JSONBody.response(try await recorder.meeting(id(context), as: context.required())) }
         router.post("/v1/meetings/:id/participants") { request, context in
-            let body = try await JSONBody.read(request, as: InvitationRequest.self, keys: ["name", "minor"])
+            let body = try await JSONBody.read(request, as: InvitationRequest.self, keys: ["name", "minor", "email", "language"])
             return JSONBody.response(try await recorder.invite(body, to: id(context), as: context.required()), status: .created)
         }
         router.post("/v1/meetings/:id/recordings") { request, context in
@@ -57,12 +57,15 @@ struct APIRoutes {
                 JSONBody.response(try await recorder.control(id(context), command, as: context.required()))
             }
         }
+        router.post("/v1/recordings/:id/presence") { request, context in
+            let body = try await JSONBody.read(request, as: PresenceRequest.self, keys: ["stream", "participant", "present"])
+            return JSONBody.response(try await recorder.notePresence(body, in: id(context), as: context.required()))
+        }
         router.post("/v1/recordings/:id/grants") { request, context in
             let body = try await JSONBody.read(request, as: GrantRequest.self, keys: ["purpose", "hours"])
             return JSONBody.response(try await recorder.grant(body, on: id(context), as: context.required()), status: .created)
         }
         router.get("/v1/recordings/:id/renditions") { _, context in JSONBody.response(try await recorder.renditions(of: id(context), as: context.required())) }
-        router.get("/v1/recordings/:id/receipt") { _, context in JSONBody.response(try await recorder.receipt(of: id(context), as: context.required())) }
         router.get("/v1/recordings/:id/timeline") { _, context in JSONBody.response(try await recorder.timeline(of: id(context), as: context.required())) }
         let downloads = DownloadRoutes(recorder: recorder)
         router.get("/v1/renditions/:id/content") { request, context in try await downloads.answer(request, context) }
@@ -86,8 +89,12 @@ struct APIRoutes {
     struct ClockRequest: Decodable { var advanceSeconds: Double }
     struct Me: Encodable {
         var role: Principal.Role
+        /// The pseudonym by which the audit log and restrictions name whoever asks.
+        var subject: String
         var participant: ParticipantID?
         var meeting: MeetingID?
+        /// Set for a declared minor's guardian.
+        var guardian: Bool?
         /// To be sent as X-CSRF-Token with every change; only with a session.
         var csrf: String?
     }

@@ -27,11 +27,12 @@ public enum WebServer {
         APIRoutes(recorder: recorder).add(to: router)
         SubjectRoutes(recorder: recorder).add(to: router)
         JobRoutes(recorder: recorder).add(to: router)
+        NotificationRoutes(recorder: recorder).add(to: router)
         SessionRoutes(recorder: recorder, sessions: sessions, trustsProxy: options.trustsProxy).add(to: router)
         Pages.add(to: router)
         router.get("/metrics") { _, context in
             guard try context.required().role == .operator else { throw RecorderError(.forbidden, "metrics are the operator's") }
-            return Response(status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"], body: .init(byteBuffer: ByteBuffer(string: exposition(await recorder.metrics()))))
+            return await MetricsRoute.response(recorder)
         }
         return router
     }
@@ -40,17 +41,5 @@ public enum WebServer {
     public static func service(_ recorder: any RecorderAPI, options: WebOptions, logger: Logger, onListening: @escaping @Sendable (Int) async -> Void) -> some Service {
         Application(router: router(recorder, options), configuration: .init(address: .hostname(options.address, port: options.port), serverName: nil),
                     onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) }, logger: logger)
-    }
-
-    /// Prometheus' text format 0.0.4.
-    static func exposition(_ samples: [MetricSample]) -> String {
-        var text = ""
-        var told: Set<String> = []
-        for sample in samples {
-            if told.insert(sample.name).inserted { text += "# HELP \(sample.name) \(sample.help)\n# TYPE \(sample.name) \(sample.kind.rawValue)\n" }
-            let labels = sample.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\"\($0.value)\"" }.joined(separator: ",")
-            text += "\(sample.name)\(labels.isEmpty ? "" : "{\(labels)}") \(sample.value)\n"
-        }
-        return text
     }
 }

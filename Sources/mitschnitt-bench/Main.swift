@@ -3,7 +3,7 @@ import Foundation
 /// Figures beside the peers', measured side by side in one run: CPU seconds of whole processes, and ratios.
 ///
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
-/// `--only jobs,capture,media,remux,group` leaves the others out.
+/// `--only jobs,capture,gate,media,remux,group,sweep` leaves the others out, `--silence dtx` or `--silence muted` one of the group's two cells.
 @main
 struct Bench {
     static func main() async throws {
@@ -11,7 +11,7 @@ struct Bench {
         if arguments.count == 4, arguments[1] == "--capture", let port = UInt16(arguments[2]) { return try CaptureBench.capture(port: port, directory: arguments[3]) }
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
         let (seconds, minutes) = (value("--seconds").flatMap { Int($0) } ?? 60, max(1, value("--minutes").flatMap { Int($0) } ?? 6))
-        let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["jobs", "capture", "media", "remux", "group"]
+        let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["jobs", "capture", "gate", "media", "remux", "group", "sweep"]
         let folder = FileManager.default.temporaryDirectory.appending(path: "mitschnitt-bench-\(ProcessInfo.processInfo.processIdentifier)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }  // in the system's temporary folder
@@ -23,6 +23,10 @@ struct Bench {
             print("capture: 20,000 packets/s of 1,000 bytes over loopback for \(seconds) s, sealed and synced to disk")
             try CaptureBench(folder: folder, seconds: seconds).run()
         }
+        if only.contains("gate") {
+            print("\ngate: \(GateBench.streams) streams of \(GateBench.rate) packets/s over loopback to the server, \(GateBench.withdrawals) withdrawals through its API; limit \(GateBench.limitMs) ms")
+            try await GateBench(folder: folder).run()
+        }
         if only.contains("media") {
             print("\nmix and compose: the captured conference of Fixtures/vp8, five rounds each, median")
             try MediaBench(folder: folder).run()
@@ -31,10 +35,14 @@ struct Bench {
             print("\ndepacketize and remux: a sealed packet log to Matroska, three rounds each, median")
             try await RemuxBench(folder: folder).run()
         }
+        if only.contains("sweep") {
+            print("\nsweep: \(SweepBench.artefacts) expired artefacts of \(SweepBench.artefacts / SweepBench.perRecording) recordings; limit \(SweepBench.limitSeconds) s")
+            try await SweepBench(folder: folder).run()
+        }
         if only.contains("group") {
-            for isDiscontinuous in [true, false] {
+            for isDiscontinuous in [true, false] where value("--silence").map({ ($0 == "dtx") == isDiscontinuous }) ?? true {
                 let silence = isDiscontinuous ? "discontinuous transmission" : "muted microphones that go on sending"
-                print("\nmix of a group: \(GroupBench.people) participants, \(minutes) minutes, one speaks at a time mostly, \(silence), three rounds each, median")
+                print("\nmix of a group: \(GroupBench.people) participants, \(minutes) minutes, one speaks at a time mostly, \(silence), \(minutes < 30 ? "three rounds each, median" : "one round")")
                 try await GroupBench(folder: folder.appending(path: isDiscontinuous ? "dtx" : "muted"), minutes: minutes, isDiscontinuous: isDiscontinuous).run()
             }
         }

@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Glibc
 
@@ -38,6 +39,20 @@ struct Measured {
         let result = try wait(self.start(path, arguments), since: start)
         guard result.status == 0 else { throw BenchFailure(description: "\(path) \(arguments.joined(separator: " ")) failed") }
         return result
+    }
+
+    /// What `body` costs in this process.
+    static func here(_ body: () throws -> Void) throws -> Measured {
+        let (start, before) = (now(), own())
+        try body()
+        let after = own()
+        return Measured(user: after.user - before.user, system: after.system - before.system, wall: now() - start, status: 0)
+    }
+
+    private static func own() -> (user: Double, system: Double) {
+        var usage = rusage()
+        getrusage(RUSAGE_SELF.rawValue, &usage)
+        return (seconds(usage.ru_utime), seconds(usage.ru_stime))
     }
 
     /// What all children that have ended cost so far.

@@ -39,9 +39,10 @@ struct RestoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "restore", abstract: "Make a data folder from a backup, less everything that was erased since.",
         discussion: """
-            The newest ledger of erasures is replayed before any server can answer: erased keys and files are not copied, withdrawals are entered
-            in the history again, and versions that are missing for it are made anew at the next start. Captures that were running are over.
-            What the ledger does not hold is lost like everything after the backup: corrected names, restrictions, consents given.
+            The newest ledger of erasures is replayed before any server can answer: erased keys and files are not copied, withdrawals and refusals
+            are entered in the history again, what was restricted since is restricted again, and versions that are missing for it are made anew at
+            the next start. Captures that were running are over. What the ledger does not hold is lost like everything after the backup: corrected
+            names and consents given. What nobody is known to have agreed to stays closed: they are asked again. Killed, run it again.
             """)
 
     @Option(help: "The data folder to make; must be empty or absent.") var data: String
@@ -62,16 +63,17 @@ struct RestoreCommand: AsyncParsableCommand {
             let summary = try await restore.run(logger: logger)
             let day = Date(timeIntervalSince1970: summary.takenAt.seconds).formatted(.iso8601)
             print("\(summary.files) files of \(day) in \(target.path)")
+            print("consents given after that are not known: what rests on them stays closed, and the people are asked again")
             if withoutLedger {
                 print("no ledger was replayed: what was erased after \(day) is back. Withdraw again what you know of, and tell those concerned")
             } else {
                 let done = summary.replayed
-                print("erased again: \(done.recordings) recordings, \(done.tracks) tracks, \(done.renditions) versions (\(summary.leftOut) files not copied); withdrawn again: \(done.withdrawals)")
+                print("erased again: \(done.recordings) recordings, \(done.tracks) tracks, \(done.renditions) versions (\(summary.leftOut) files not copied); withdrawn again: \(done.withdrawals); restrictions set or lifted again: \(done.restrictions)")
             }
         } catch let error as RecorderError {
             throw CommandError(what: error.detail, hint: error.hint)
         } catch {
-            throw CommandError(what: "the restore was not finished: \(error)", hint: "remove \(target.path) and run it again")
+            throw CommandError(what: "the restore was not finished: \(error)", hint: "run it again: it begins anew")
         }
     }
 }

@@ -18,6 +18,7 @@ struct DoctorCommand: AsyncParsableCommand {
         findings.append(font())
         findings += folder(URL(filePath: data))
         findings.append(receiveBuffer())
+        findings.append(memory())
         findings.append(clock())
         for finding in findings { Terminal.shared.check(finding.isGood, finding.what, finding.figure + (finding.isGood ? "" : "\n       → \(finding.hint)")) }
         if findings.contains(where: { !$0.isGood }) { throw ExitCode(1) }
@@ -80,6 +81,12 @@ struct DoctorCommand: AsyncParsableCommand {
         let text = (try? String(contentsOfFile: "/proc/sys/net/core/rmem_max", encoding: .utf8)) ?? "0"  // always there on Linux
         let bytes = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
         return Finding(isGood: bytes >= 4 << 20 || geteuid() == 0, what: "receive buffer for bursts of packets", figure: "net.core.rmem_max = \(bytes)", hint: "sysctl -w net.core.rmem_max=8388608")
+    }
+
+    private func memory() -> Finding {
+        _ = DataKey.random()
+        return Finding(isGood: KeyMemory.isLocked, what: "keys stay in memory", figure: KeyMemory.isLocked ? "locked, never swapped out" : "they could be swapped out",
+                       hint: "raise the limit of locked memory (LimitMEMLOCK= in the unit, ulimit -l) to 256 KiB, or encrypt the swap space")
     }
 
     private func clock() -> Finding {

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Catalog
+import CLinux
 import Configuration
 import Consent
 import Foundation
+import Glibc
 import Logging
 import Recorder
 import SealedFile
@@ -32,7 +34,17 @@ struct ServeCommand: AsyncParsableCommand {
               recording-days-max        365
               controller                            who is responsible, as shown in the notice
               storage                               where it is stored, as shown in the notice
-              supervisory-authority                 as shown in notices and receipts
+              supervisory-authority                 as shown in notices, messages and receipts
+              download-log-days         365         who downloaded what, and who was told of what
+              technical-data-days       7           addresses of devices, after a recording's end
+              backup-days               30          how long you keep backups: receipts name the date on which the last is gone
+              warning-days              7,1         days before a recording's end at which those concerned are told
+              public-url                            address of the pages, as written in messages
+              smtp-url                              mail server: smtps://HOST, or smtp://HOST (STARTTLS); none: messages are on people's pages only
+              smtp-from                             sender's address
+              smtp-user, smtp-password-file         or systemd's credential mitschnitt-smtp-password, or MITSCHNITT_SMTP_PASSWORD
+              smtp-certificates                     a file with certificates to trust instead of the system's
+              metrics-port              none        /metrics on 127.0.0.1 without a token (0: any free port)
               ledger-copy                           a second file for the ledger of erasures, on another disk
               log-level                 info
 
@@ -78,6 +90,8 @@ struct ServeCommand: AsyncParsableCommand {
         } catch {
             throw CommandError(what: "the server cannot start: \(error)", hint: "`mitschnitt doctor --data \(recording.data.path)` looks closer")
         }
+        // Two files a stream, its socket and its log: a thousand streams are more than what Debian gives to start with.
+        if clinux_raise_open_files(65_536) != 0 { logger.warning("the limit of open files could not be raised", metadata: ["error": "\(String(cString: strerror(errno)))"]) }
         let token = try await recorder.provideOperatorToken()
         try await recorder.recover()
         logger.info("operator token", metadata: ["file": "\(token)"])
@@ -85,8 +99,15 @@ struct ServeCommand: AsyncParsableCommand {
         let web = WebServer.service(recorder, options: settings.web, logger: logger) { port in
             FileHandle.standardOutput.write(Data("listening on http://\(address.contains(":") ? "[\(address)]" : address):\(port)\n".utf8))
         }
+        var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
+            .init(service: web), .init(service: StageWorker(recorder: recorder)), .init(service: Housekeeping(recorder: recorder)), .init(service: GateWatch(recorder: recorder)),
+            .init(service: Postman(recorder: recorder)),
+        ]
+        if let port = settings.metricsPort {
+            services.append(.init(service: WebServer.metricsService(recorder, port: port, logger: logger) { [logger] bound in logger.info("metrics", metadata: ["url": "http://127.0.0.1:\(bound)/metrics"]) }))
+        }
         let group = ServiceGroup(configuration: .init(
-            services: [.init(service: web), .init(service: StageWorker(recorder: recorder)), .init(service: Housekeeping(recorder: recorder))],
+            services: services,
             gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
         do {
             try await group.run()
@@ -103,6 +124,7 @@ struct Settings {
     var recorder: RecorderConfiguration
     var web: WebOptions
     var logLevel: Logger.Level
+    var metricsPort: Int?
 
     /// Flags win over the environment, which wins over the file.
     static func read(file: String?, flags: [String: String?]) async throws -> Settings {
@@ -110,7 +132,7 @@ struct Settings {
         var providers: [any ConfigProvider] = [
             InMemoryProvider(values: Dictionary(uniqueKeysWithValues: given.map { (AbsoluteConfigKey([$0.key]), ConfigValue(.string($0.value), isSecret: false)) })),
             EnvironmentVariablesProvider(environmentVariables: Dictionary(uniqueKeysWithValues: ProcessInfo.processInfo.environment.compactMap { key, value in
-                key.hasPrefix("MITSCHNITT_") && key != RootKeySource.variable ? (String(key.dropFirst(11)), value) : nil
+                key.hasPrefix("MITSCHNITT_") && ![RootKeySource.variable, MailSettings.variable].contains(key) ? (String(key.dropFirst(11)), value) : nil
             })),
         ]
         if let file {
@@ -141,12 +163,24 @@ struct Settings {
         if let value = text("controller") { recorder.retention.controller = value }
         if let value = text("storage") { recorder.retention.storage = value }
         if let value = text("supervisory-authority") { recorder.retention.supervisoryAuthority = value }
+        recorder.retention.downloadLogDays = try number("download-log-days", 365, 1...3650)
+        recorder.retention.technicalDataDays = try number("technical-data-days", 7, 0...365)
+        recorder.retention.backupDays = try number("backup-days", 30, 0...3650)
+        if let value = text("warning-days") {
+            let days = value.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
+            guard days.count <= 10, days.allSatisfy({ $0.map { (1...365).contains($0) } ?? false }) else {
+                throw CommandError(what: "warning-days is '\(value)'", hint: "up to ten numbers of days between commas, for example 7,1")
+            }
+            recorder.retention.warningDays = days.compactMap(\.self)
+        }
+        recorder.publicURL = text("public-url")
+        recorder.mail = try MailSettings.read({ text(ConfigKey([$0])) }, environment: ProcessInfo.processInfo.environment)
         var web = WebOptions()
         web.address = text("address") ?? "127.0.0.1"
         web.port = try number("port", 8080, 0...65_535)
         web.trustsProxy = text("trust-proxy") == "true"
         let level = text("log-level") ?? "info"
         guard let logLevel = Logger.Level(rawValue: level) else { throw CommandError(what: "log-level is '\(level)'", hint: "one of: " + Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")) }
-        return Settings(recorder: recorder, web: web, logLevel: logLevel)
+        return Settings(recorder: recorder, web: web, logLevel: logLevel, metricsPort: text("metrics-port") == nil ? nil : try number("metrics-port", 0, 0...65_535))
     }
 }

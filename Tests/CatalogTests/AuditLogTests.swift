@@ -139,6 +139,60 @@ struct AuditLogTests {
         }
     }
 
+    @Test("tamper corpus: bytes of the database itself changed, seeded, and its end cut: what is not detected changed no line of the log; none crash")
+    func rawBytes() async throws {
+        let log = try await AuditedLog()
+        let lines = try log.lines()
+        try await log.catalog.checkpoint()
+        let original = try Data(contentsOf: URL(filePath: log.folder.path + "/catalog.sqlite"))
+        let texts = try ["recording.erased", "grant.issued", "— test-log", "moderator-1"].map { try #require(original.range(of: Data($0.utf8))) }
+        var random = Seeded(41)
+        for round in 0..<400 {
+            var changed = original
+            // Half of them where the log's own words are, the others anywhere.
+            let near = texts[round % texts.count]
+            let place = round % 2 == 0 ? Int.random(in: max(0, near.lowerBound - 120)..<min(original.count, near.upperBound + 120), using: &random) : Int.random(in: original.indices, using: &random)
+            changed[place] ^= UInt8.random(in: 1...255, using: &random)
+            if round % 40 == 0 { changed = changed.prefix(Int.random(in: 0..<changed.count, using: &random)) }
+            let path = log.folder.path + "/copy-\(round).sqlite"
+            try changed.write(to: URL(filePath: path))
+            let found: [String]?
+            do {
+                let reader = try AuditReader(path: path)
+                _ = try reader.verify(keys: [log.signer.verifier], held: [log.first])
+                var now: [String] = []
+                try reader.lines { now.append($0.text) }
+                found = now
+            } catch { found = nil }
+            #expect(found == nil || found == lines, "byte \(place) of round \(round)")
+            try FileManager.default.removeItem(atPath: path)
+        }
+    }
+
+    @Test("tamper corpus: any field of any entry or checkpoint changed, rows removed, exchanged, forged with another key: the log names the place")
+    func rows() async throws {
+        let names = ["at", "actor", "action", "object", "detail", "salt", "leaf", "node", "hash"]
+        for (place, name) in names.enumerated() {
+            let log = try await AuditedLog()
+            let value = name == "at" ? "at + 1" : ["salt", "leaf", "node", "hash"].contains(name) ? "(SELECT \(name) FROM audit_event AS other WHERE other.sequence = 1)" : "\(name) || 'x'"
+            #expect(try await forge(log, "UPDATE audit_event SET \(name) = \(value) WHERE sequence = \(place % 2 == 0 ? 7 : 3)") != nil, "\(name)")
+        }
+        for sql in ["DELETE FROM audit_event WHERE sequence = 9", "DELETE FROM audit_event WHERE sequence = 4", "DELETE FROM audit_checkpoint", "DELETE FROM audit_event",
+                    "UPDATE audit_event SET sequence = -sequence WHERE sequence IN (3, 4); UPDATE audit_event SET sequence = 7 + sequence WHERE sequence < 0",
+                    "UPDATE audit_checkpoint SET size = size - 1 WHERE size = (SELECT MAX(size) FROM audit_checkpoint)"] {
+            #expect(try await forge(AuditedLog(), sql) != nil, "\(sql)")
+        }
+        // A checkpoint over the very log, by somebody else's key.
+        let log = try await AuditedLog()
+        let forger = NoteSigner(name: log.signer.verifier.name, seed: .random())
+        try await log.catalog.write { db in
+            let size = try Int.fetchOne(db, sql: "SELECT MAX(sequence) FROM audit_event") ?? 0
+            let forged = AuditCheckpoint(size: size, root: try AuditLog.frontier(size: size, db).root, now: AuditedLog.now, by: forger)
+            try db.execute(sql: "INSERT INTO audit_checkpoint (size, note) VALUES (?, ?)", arguments: [size, forged.note.whole])
+        }
+        #expect(fault { try AuditReader(path: log.folder.path + "/catalog.sqlite").verify() } != nil)
+    }
+
     /// What somebody with the database and without respect for triggers can do.
     private func forge(_ log: AuditedLog, _ sql: String) async throws -> AuditFault? {
         try await log.catalog.write { db in
@@ -230,6 +284,33 @@ struct AuditLogTests {
         let kept = try await log.catalog.write { try AuditLog.erase(1...11, actor: "x", why: "y", now: AuditedLog.now, $0) }
         #expect(kept == 4)
         _ = try AuditedLog.verify(try log.lines())
+    }
+
+    @Test("Art. 5(1)(e): entries on downloads older than the cutoff are erased, with gaps between them, and named exactly; one more that is blank is found")
+    func readings() async throws {
+        let log = try await AuditedLog()
+        let (now, signer) = (AuditedLog.now, log.signer)
+        let count = try await log.catalog.write { db in
+            for place in 0..<40 {
+                try AuditLog.append(actor: "p", action: [AuditLog.downloadAction, "grant.issued", AuditLog.toldAction, AuditLog.mailedAction][place % 4], object: "r", now: now + .seconds(Int64(place)), db)
+            }
+            let count = try AuditLog.eraseReadings(before: now + .seconds(20), why: "download log", now: now, db)
+            _ = try AuditLog.checkpoint(signer, now: now, db)
+            return count
+        }
+        #expect(count == 15)
+        // Behind the ten that were there: 1 of 4, and 3 and 4 of 4 together with the next 1.
+        let places = try await log.catalog.read { try String.fetchOne($0, sql: "SELECT object FROM audit_event WHERE action = 'audit.erased' ORDER BY sequence DESC LIMIT 1") }
+        #expect(places == "10-10,12-14,16-18,20-22,24-26,28-29")
+        let lines = try log.lines()
+        #expect(try AuditedLog.verify(lines, keys: [signer.verifier]).erased == 16)
+        #expect(try await log.catalog.write { try AuditLog.eraseReadings(before: now + .seconds(20), why: "download log", now: now, $0) } == 0)
+        // Entry 11 lies between those that were named.
+        let place = try #require(lines.firstIndex { $0.hasPrefix("entry\t11\t") })
+        let fields = lines[place].split(separator: "\t", omittingEmptySubsequences: false)
+        var changed = lines
+        changed[place] = "erased\t11\t\(fields[8])\t\(fields[9])"
+        #expect(fault { try AuditedLog.verify(changed) }?.place == .entry(11))
     }
 
     @Test("a log of before the tree is kept and covered, its old chain's state told; consents of before are named")

@@ -5,6 +5,7 @@ import Logging
 import Media
 @testable import Recorder
 import Renditions
+import SealedFile
 import TestSupport
 import Testing
 import Truth
@@ -165,6 +166,8 @@ struct RecorderTests {
         #expect(try Data(contentsOf: tracks.appending(path: "\(try await track(id, 0)).sealed")) == before)
         #expect(!FileManager.default.fileExists(atPath: tracks.appending(path: "\(try await track(id, 2)).sealed").path))
 
+        let kept = try DescriptorIO.sha256(ofFileAt: tracks.appending(path: "\(try await track(id, 0)).sealed").path)
+
         // Art. 5(1)(e): readable until the last second, gone at the date, keys first.
         let left = view.expiresAt - recorder.clock.now.seconds
         try recorder.clock.advance(by: Nanoseconds(seconds: left - 5))
@@ -177,6 +180,7 @@ struct RecorderTests {
         let receipt = try await recorder.receipt(of: id, as: moderator)
         #expect(receipt.trigger == "expiry" && receipt.auditEntry > 0 && receipt.objects.count >= 5)
         #expect(receipt.objects.allSatisfy { $0.keyDestroyedAt > 0 && $0.keyDestroyedAt <= $0.unlinkedAt && $0.keyFingerprint.count == 64 })
+        #expect(receipt.objects.contains { $0.ciphertextSha256 == kept } && receipt.objects.count { $0.ciphertextSha256.count == 64 } >= 5)
         await recorder.shutDown()
     }
 

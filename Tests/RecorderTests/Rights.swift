@@ -15,9 +15,11 @@ struct Rights {
     let moderator = Principal(role: .moderator, subject: "moderator")
     let operatorPrincipal = Principal(role: .operator, subject: "operator")
 
-    init() throws {
+    init(_ change: (inout RecorderConfiguration) -> Void = { _ in }) throws {
         folder = try TemporaryFolder()
-        recorder = try Self.recorder(folder.url.appending(path: "data"))
+        var configuration = Self.configuration(folder.url.appending(path: "data"))
+        change(&configuration)
+        recorder = try Recorder(configuration, logger: Self.logger)
     }
 
     static func configuration(_ data: URL) -> RecorderConfiguration {

@@ -196,4 +196,18 @@ struct CaptureSessionTests {
         _ = first.stop()
         _ = try session(options).stop()
     }
+
+    @Test("nobody vouches for consents any more: an open gate closes by itself, and what comes then is not kept")
+    func unconfirmed() throws {
+        var options = TapOptions()
+        options.consentSeconds = 0.5
+        let session = try session(options)
+        session.setGate(true, stream: id, at: WallTime(seconds: 1))
+        for _ in 0..<1_000 where session.snapshot.open.contains(id) { usleep(10_000) }
+        #expect(session.snapshot.open.isEmpty)
+        close(send([rtp(1, 1, payload: [1, 2, 3])], to: session.endpoints[0].rtpPort))
+        settle(session) { $0.droppedByGate == 1 }
+        let counts = try #require(session.stop().streams[id])
+        #expect((counts.packets, counts.droppedByGate) == (0, 1))
+    }
 }

@@ -51,6 +51,8 @@ public struct Network: Sendable {
     /// What is sent in these is lost. In order, not overlapping.
     public var outages: [Span] = []
     public var retransmission: Retransmission?
+    /// From then on the way takes so much longer than at first. In order.
+    public var detours: [(from: WallTime, longer: Nanoseconds)] = []
 
     public init() {}
 
@@ -62,6 +64,7 @@ public struct Network: Sendable {
         case .uniform(let max): most = most + max
         case .gamma(let mean): most = most + Nanoseconds(count: mean.count * 10)
         }
+        most = most + (detours.map(\.longer).max() ?? .zero)
         return most + (stalls.map { $0.to - $0.from }.max() ?? .zero)
     }
 }
@@ -108,7 +111,7 @@ public struct NetworkEmulator: Sendable {
         var fate = Fate(copies: 0, comesAgain: false, isCorrupt: false)
         if isLost(time) {
             if let retransmission = network.retransmission, !isLost(time), let packet = repeated(bytes) {
-                arrive(packet, at: time + retransmission.after + delay(), inOrder: false)
+                arrive(packet, at: time + retransmission.after + delay(time), inOrder: false)
                 fate.comesAgain = true
             }
             return fate
@@ -119,10 +122,10 @@ public struct NetworkEmulator: Sendable {
             fate.isCorrupt = true
         }
         let isHeldBack = network.reordering > 0 && chance(network.reordering)
-        arrive(copy, at: time + delay() + (isHeldBack ? network.reorderDelay : .zero), inOrder: network.keepsOrder && !isHeldBack)
+        arrive(copy, at: time + delay(time) + (isHeldBack ? network.reorderDelay : .zero), inOrder: network.keepsOrder && !isHeldBack)
         fate.copies = 1
         if network.duplication > 0, chance(network.duplication) {
-            arrive(copy, at: time + delay() + Nanoseconds(count: Int64.random(in: 0...50_000_000, using: &random)), inOrder: false)
+            arrive(copy, at: time + delay(time) + Nanoseconds(count: Int64.random(in: 0...50_000_000, using: &random)), inOrder: false)
             fate.copies = 2
         }
         return fate
@@ -153,14 +156,15 @@ public struct NetworkEmulator: Sendable {
         }
     }
 
-    private mutating func delay() -> Nanoseconds {
+    private mutating func delay(_ time: WallTime) -> Nanoseconds {
+        let way = network.leastDelay + (network.detours.last { $0.from <= time }?.longer ?? .zero)
         func unit() -> Double { (Double(random.next() >> 11) + 1) * 0x1p-53 }
         switch network.jitter {
-        case .none: return network.leastDelay
-        case .uniform(let max): return network.leastDelay + Nanoseconds(count: Int64(Double(max.count) * unit()))
+        case .none: return way
+        case .uniform(let max): return way + Nanoseconds(count: Int64(Double(max.count) * unit()))
         case .gamma(let mean):
             let share = Swift.min(10, -log(unit() * unit()) / 2)
-            return network.leastDelay + Nanoseconds(count: Int64(Double(mean.count) * share))
+            return way + Nanoseconds(count: Int64(Double(mean.count) * share))
         }
     }
 

@@ -51,6 +51,8 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
         case mute(seconds: Double)
         /// The time stamps jump by so many ticks.
         case jump(ticks: Int64)
+        /// So much is lost between microphone and encoder, or made up (below zero, by less than a packet); the time stamps know nothing of it.
+        case slip(Nanoseconds)
     }
 
     public var content: Content
@@ -80,6 +82,7 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     // What its formats change, too (the extensions in files of their own).
     var random: Seeded
     var ticks: Int64 = 0
+    var slipped = Nanoseconds.zero
     /// Of units, from 0.
     var number = 0
     var life = 0
@@ -168,7 +171,7 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
 
     /// True time of a place on the media clock.
     func trueTime(_ ticks: Int64) -> WallTime {
-        start + Nanoseconds(count: Int64((Double(ticks) * (1e9 / Double(codec.clockRate)) * (1 + driftPPM * 1e-6)).rounded()))
+        start + slipped + Nanoseconds(count: Int64((Double(ticks) * (1e9 / Double(codec.clockRate)) * (1 + driftPPM * 1e-6)).rounded()))
     }
 
     public mutating func next() -> SentPacket? {
@@ -208,6 +211,7 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     private mutating func take(_ event: Event) {
         switch event {
         case .jump(let by): firstTimestamp &+= UInt32(truncatingIfNeeded: by)
+        case .slip(let length): slipped = slipped + length
         case .mute(let length): ticks += Int64(length * Double(codec.clockRate))
         case .rejoin(let gap):
             ticks += Int64(gap * Double(codec.clockRate))
@@ -223,7 +227,7 @@ public struct PacketSource: Sequence, IteratorProtocol, Sendable {
     private mutating func report() {
         let now = Swift.max(lastSent, trueTime(ticks) + leastLag)
         let truth = (now - start).seconds
-        let elapsed = Int64((truth / (1 + driftPPM * 1e-6) * Double(codec.clockRate)).rounded())
+        let elapsed = Int64(((truth - slipped.seconds) / (1 + driftPPM * 1e-6) * Double(codec.clockRate)).rounded())
         let ntp = now + reportOffset + Nanoseconds(seconds: truth * reportDriftPPM * 1e-6)
         let whole = ntp.nanoseconds / 1_000_000_000
         var bytes: [UInt8] = [0x80, 200, 0, 6]

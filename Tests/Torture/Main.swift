@@ -1,12 +1,14 @@
 import Depacketize
 import Foundation
 import Glibc
+import Histories
 import JobQueue
 import TestSupport
 
 /// Drives the depacketizer through emulated networks by the hundred million packets: the tests' own rules and the tests' own senders.
 ///
 /// `mitschnitt-torture [--seeds A..<B] [--packets N]`: 0..<100 and 1,000,000 without. Fails with status 1 where a rule does not hold.
+/// `mitschnitt-torture --histories A..<B` plays random histories of recordings against the rules of consent instead.
 /// `mitschnitt-torture --jobs N` drives the job store through a random history of N steps (100,000 without) against its model instead.
 /// `mitschnitt-torture --corpus FOLDER` writes the fuzzers' first inputs instead.
 @main
@@ -16,10 +18,11 @@ struct Torture {
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
         if let folder = value("--corpus") { return try Seeds().write(to: URL(filePath: folder)) }
         if arguments.contains("--jobs") { return try await jobs(value("--jobs").flatMap { Int($0) } ?? 100_000, seed: value("--seeds").flatMap { UInt64($0) } ?? 1) }
+        if let range = value("--histories") { return try await histories(range.split(separator: "..<").compactMap { UInt64($0) }) }
         let packets = value("--packets").flatMap { Int($0) } ?? 1_000_000
         let bounds = (value("--seeds") ?? "0..<100").split(separator: "..<").compactMap { UInt64($0) }
         guard bounds.count == 2, bounds[0] <= bounds[1], packets > 0 else {
-            print("mitschnitt-torture [--seeds A..<B] [--packets N] | --corpus FOLDER")
+            print("mitschnitt-torture [--seeds A..<B] [--packets N] | --jobs N | --histories A..<B | --corpus FOLDER")
             exit(2)
         }
         var (failures, sent) = (0, 0)
@@ -55,6 +58,30 @@ struct Torture {
         for rule in broken { print("  BROKEN: \(rule)") }
         print("\(steps) steps of jobs, seed \(seed), in \(Int(seconds() - start)) s; \(broken.isEmpty ? "the store and its model agree" : "they disagree")")
         exit(broken.isEmpty ? 0 : 1)
+    }
+
+    private static func histories(_ bounds: [UInt64]) async throws {
+        guard bounds.count == 2, bounds[0] < bounds[1] else {
+            print("mitschnitt-torture --histories A..<B")
+            exit(2)
+        }
+        let (begin, ground) = (seconds(), try await Ground())
+        var counts: [String: Int] = [:]
+        var failures = 0
+        for seed in bounds[0]..<bounds[1] {
+            let outcome = await Histories.run(seed: seed, on: ground)
+            counts.merge(outcome.counts, uniquingKeysWith: +)
+            guard let failure = outcome.failure else { continue }
+            print(failure)
+            fflush(nil)
+            failures += 1
+            if failures == 5 { break }
+        }
+        for (what, count) in counts.sorted(by: { $0.key < $1.key }) { print("\(count)\t\(what)") }
+        let (took, number) = (seconds() - begin, bounds[1] - bounds[0])
+        print("\(number) histories in \(Int(took)) s (\(Int(took * 1000 / Double(number))) ms each); \(failures == 0 ? "every rule held" : "rules broke in \(failures)")")
+        ground.remove()
+        exit(failures == 0 ? 0 : 1)
     }
 
     private static func seconds() -> Double {

@@ -153,6 +153,6 @@ struct WebTests: Sendable {
     @Test("metrics are in Prometheus' text format")
     func metrics() {
         let samples = [MetricSample(name: "m", help: "h", kind: .gauge, labels: ["b": "2", "a": "1"], value: 1), MetricSample(name: "m", help: "h", kind: .gauge, value: 2.5)]
-        #expect(WebServer.exposition(samples) == "# HELP m h\n# TYPE m gauge\nm{a=\"1\",b=\"2\"} 1.0\nm 2.5\n")
+        #expect(MetricsRoute.exposition(samples) == "# HELP m h\n# TYPE m gauge\nm{a=\"1\",b=\"2\"} 1.0\nm 2.5\n")
     }
 }

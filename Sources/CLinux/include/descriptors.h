@@ -23,6 +23,9 @@ int clinux_send_all(int socket, const void *bytes, size_t count);
 /// limited in memory. Raises the limit of open files as far as allowed. Returns 0, or -1 with errno set.
 int clinux_confine_stage(unsigned long address_space_bytes);
 
+/// Raises the limit of open files to what the system allows, at most `most`. Returns 0, or -1 with errno set.
+int clinux_raise_open_files(unsigned long most);
+
 /// No core dumps and no ptrace of this process by others of the same user: keys are in memory. Returns 0, or -1.
 int clinux_protect_memory(void);
 

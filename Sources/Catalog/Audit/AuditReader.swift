@@ -40,19 +40,29 @@ public struct AuditReader {
                 guard let record = AuditLog.record(row) else { throw AuditFault(place: .entry(entries + 1), why: "its hashes or its salt cannot be read") }
                 try body(.record(record))
                 entries += 1
-                while let row = next, row["size"] <= record.sequence {
-                    try body(.checkpoint(row["note"]))
+                while let row = next, try Self.size(row) <= record.sequence {
+                    try body(.checkpoint(Self.note(row)))
                     checkpoints += 1
                     next = try notes.next()
                 }
             }
             while let row = next {
-                try body(.checkpoint(row["note"]))
+                try body(.checkpoint(Self.note(row)))
                 checkpoints += 1
                 next = try notes.next()
             }
             try body(.end(entries: entries, checkpoints: checkpoints))
         }
+    }
+
+    private static func size(_ row: Row) throws -> Int {
+        guard let size: Int = row.found("size") else { throw AuditFault(place: .end, why: "a checkpoint's size cannot be read") }
+        return size
+    }
+
+    private static func note(_ row: Row) throws -> String {
+        guard let note: String = row.found("note") else { throw AuditFault(place: .checkpoint(size: try size(row)), why: "it cannot be read") }
+        return note
     }
 
     /// Checks the log where it lies, the tree's nodes included. Throws ``AuditFault``.
@@ -80,4 +90,9 @@ public struct AuditReader {
             return AuditConsistency(old: old, new: new, path: MerkleTree.consistencyPath(old.size, leaves[...]))
         }
     }
+}
+
+extension Row {
+    /// A column's value; nil where somebody put there what cannot be one. (`row[…]` ends the program then.)
+    func found<Value: DatabaseValueConvertible>(_ column: String) -> Value? { Value.fromDatabaseValue(self[column] as DatabaseValue? ?? .null) }
 }

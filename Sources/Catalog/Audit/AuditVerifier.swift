@@ -117,11 +117,8 @@ public struct AuditVerifier {
             guard let key = VerifierKey(entry.detail) else { throw AuditFault(place: .entry(entry.sequence), why: "the key that it names is none") }
             named.append(key)
         case AuditLog.erasedAction:
-            let ends = entry.object.split(separator: "-").compactMap { Int($0) }
-            guard let first = ends.first, let last = ends.last, first > 0, first <= last, last < entry.sequence else {
-                throw AuditFault(place: .entry(entry.sequence), why: "it does not say what was erased")
-            }
-            unexplained.remove(integersIn: first...last)
+            guard let places = AuditLog.erasedPlaces(entry) else { throw AuditFault(place: .entry(entry.sequence), why: "it does not say what was erased") }
+            unexplained.subtract(places)
         default: try consents.take(anchor: entry)
         }
     }

@@ -103,7 +103,7 @@ struct VP8Assembler: VideoAssembler {
             open = Picture(timestamp: timestamp, descriptor: descriptor, isWhole: descriptor.beginsFrame)
         }
         if bytes.count + payload.count > VideoFormats.frameBytesMax { open?.isWhole = false }
-        if open?.isWhole == true { bytes.append(contentsOf: payload[descriptor.start...]) }
+        if open?.isWhole == true { bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: payload[descriptor.start...])) }
         if marker, let frame = close() { done.append(frame) }
         return done
     }

@@ -14,6 +14,12 @@ const texts = {
     restrict: 'Für 31 Tage einschränken', restrictWhy: 'Einschränken, weil', lift: 'Einschränkung aufheben', restrictHelp: 'Dann wird die Aufzeichnung nur aufbewahrt, bis Ihr Anliegen geklärt ist. Länger oder noch einmal: über die Moderation.',
     restricted: 'Eingeschränkt bis', restrictedNote: 'Die Aufzeichnung wird nur aufbewahrt, sonst geschieht nichts mit ihr. Grund: ', erasureWaits: 'Ihr Widerruf gilt; gelöscht wird, sobald die Einschränkung endet.',
     reason: { accuracy: 'die Richtigkeit wird bestritten', unlawful: 'sie ist möglicherweise unrechtmäßig', 'legal-claims': 'sie wird für Rechtsansprüche gebraucht', objection: 'ein Widerspruch wird geprüft' },
+    restrictAll: 'Einschränken', restrictUntil: 'bis', restrictAllHelp: 'Die Aufzeichnung wird dann nur aufbewahrt: kein Abruf, keine Verarbeitung, keine Löschung, bis zu diesem Tag oder bis Sie es aufheben (Art. 18 DSGVO).',
+    minor: 'minderjährig', guardian: 'Sorgeberechtigte einladen', guardianLink: (name) => `Link für die Sorgeberechtigten von ${name} (wird nur einmal gezeigt): `, needsGuardian: 'minderjährig: die Sorgeberechtigten müssen einwilligen',
+    youAreGuardian: (name) => `Sie entscheiden als sorgeberechtigte Person für ${name}.`, minorHelp: 'Einwilligen können nur Ihre Sorgeberechtigten mit deren eigenem Zugangscode. Ablehnen und widerrufen können Sie jederzeit selbst.',
+    asksAgain: 'Sie sind neu dazugekommen und werden deshalb noch einmal gefragt. Bis Sie antworten, wird dort nichts von Ihnen aufgezeichnet.', askedAgain: 'wird neu gefragt',
+    email: 'E-Mail-Adresse (freiwillig)', save: 'Speichern', understood: 'Gelesen', receipt: 'Quittung über die Löschung Ihrer Aufnahmen',
+    emailHelp: 'Dorthin schreiben wir nur, was Sie wissen müssen: wenn jemand widerrufen hat oder eine Aufzeichnung endet. Leer: nur auf dieser Seite.',
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
     state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
     kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
@@ -37,6 +43,12 @@ const texts = {
     restrict: 'Restrict for 31 days', restrictWhy: 'Restrict, because', lift: 'End the restriction', restrictHelp: 'The recording is then only kept until your matter is settled. For longer, or once more: through the moderator.',
     restricted: 'Restricted until', restrictedNote: 'The recording is kept, and nothing else is done with it. Reason: ', erasureWaits: 'Your withdrawal holds; erasure follows as soon as the restriction ends.',
     reason: { accuracy: 'its accuracy is contested', unlawful: 'it may be unlawful', 'legal-claims': 'it is needed for legal claims', objection: 'an objection is being looked at' },
+    restrictAll: 'Restrict', restrictUntil: 'until', restrictAllHelp: 'The recording is then only kept: no download, no processing, no erasure, until that day or until you end it (Art. 18 GDPR).',
+    minor: 'a minor', guardian: 'Invite a guardian', guardianLink: (name) => `Link for the guardian of ${name} (shown only once): `, needsGuardian: 'a minor: their guardian has to consent',
+    youAreGuardian: (name) => `You decide as the guardian of ${name}.`, minorHelp: 'Only your guardian can consent, with an access code of their own. You can refuse and withdraw by yourself at any time.',
+    asksAgain: 'You joined anew and are therefore asked once more. Until you answer, nothing of you is recorded there.', askedAgain: 'asked again',
+    email: 'E-mail address (optional)', save: 'Save', understood: 'I have read it', receipt: 'Receipt for the erasure of what was recorded of you',
+    emailHelp: 'We write there only what you have to know: that somebody withdrew, or that a recording ends. Empty: on this page only.',
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
     state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
     kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
@@ -93,10 +105,34 @@ function index() {
 
 async function ownData(me) {
   const person = (await call('GET', `/v1/meetings/${me.meeting}`)).participants.find(({ id }) => id === me.participant);
+  me.minor = person?.minor;
   $('#name').value = person?.name ?? '';
+  if (me.guardian) { $('#who').textContent = texts[language].youAreGuardian(person?.name ?? '–'); $('#who').hidden = false; }
   $('#rename').addEventListener('submit', (event) => {
     event.preventDefault();
     attempt(async () => { await call('PUT', `/v1/participants/${me.participant}/name`, { name: $('#name').value }); say(t('saved')); });
+  });
+}
+
+// What people have to know: shown until they say that they have read it.
+async function told() {
+  const list = await call('GET', `/v1/me/notifications?language=${language}`);
+  $('#told').replaceChildren(...list.map((message) => {
+    const card = copy('message');
+    $('h3', card).textContent = message.subject;
+    $('p', card).textContent = message.text;
+    $('button', card).addEventListener('click', () => attempt(async () => { await call('POST', `/v1/me/notifications/${message.id}/read`); card.remove(); }));
+    return card;
+  }));
+}
+
+async function contact() {
+  // Nobody has to have one.
+  $('#email').value = await call('GET', '/v1/me/contact').then(({ email }) => email, () => '');
+  $('#contact').addEventListener('submit', (event) => {
+    event.preventDefault();
+    const email = $('#email').value.trim();
+    attempt(async () => { await (email ? call('PUT', '/v1/me/contact', { email, language }) : call('DELETE', '/v1/me/contact')); say(t('saved')); });
   });
 }
 
@@ -135,8 +171,13 @@ async function participantCard(recording, me) {
   $('.recorded', card).textContent = own?.recorded ? t('youOn') : t('youOff');
   $('.recorded', card).classList.toggle('on', Boolean(own?.recorded));
   $('.notice', card).textContent = notice.text;
+  $('.again', card).hidden = !own?.asks_again;
+  // A minor says no by themself; the yes is their guardian's.
+  const isMinor = me.minor && !me.guardian;
+  $('.minor', card).hidden = !isMinor;
+  $('.give', card).disabled = isMinor;
   $('.restriction', card).textContent = restricted(recording.restriction, own?.erasure_waits);
-  $('.consent > details', card).open = ['undecided', 'invalidated'].includes(own?.decision);
+  $('.consent > details', card).open = own?.asks_again || ['undecided', 'invalidated'].includes(own?.decision);
   $('.expiry', card).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   const decide = (decision) => attempt(async () => {
     const modalities = ['audio', 'video'].filter((name) => $(`[name=${name}]`, card).checked);
@@ -147,6 +188,11 @@ async function participantCard(recording, me) {
   for (const [name, decision] of [['give', 'given'], ['refuse', 'refused'], ['withdraw', 'withdrawn']]) $(`.${name}`, card).addEventListener('click', () => decide(decision));
   $('.withdraw', card).disabled = own?.decision !== 'given';
   restriction(card, recording, base, me);
+  if (own?.decision === 'withdrawn') {
+    // There is one only where something of them had been recorded.
+    const url = `${base}/receipt?participant=${me.participant}`;
+    call('GET', url).then(() => { $('.receipt a', card).href = url; $('.receipt', card).hidden = false; }, () => {});
+  }
   results(card, renditions);
   return card;
 }
@@ -168,26 +214,39 @@ function results(card, renditions) {
   }
 }
 
-async function moderator() {
+async function moderator(me) {
   const meetings = await call('GET', '/v1/meetings');
-  $('#meetings').replaceChildren(...meetings.map(meetingCard));
+  $('#meetings').replaceChildren(...meetings.map((meeting) => meetingCard(meeting, me)));
   $('#new-meeting').addEventListener('submit', (event) => {
     event.preventDefault();
     attempt(async () => { await call('POST', '/v1/meetings', { title: $('#title').value || null }); location.reload(); });
   });
 }
 
-function meetingCard(meeting) {
+const showLink = (card, words, invitation) => { $('.link', card).textContent = `${words}${location.origin}/#code=${invitation.token}`; };
+
+function personLine(card, person) {
+  const line = element('li', person.name ?? '–');
+  if (!person.minor) return line;
+  const button = element('button', t('guardian'), { type: 'button', class: 'guardian' });
+  button.addEventListener('click', () => attempt(async () => {
+    showLink(card, texts[language].guardianLink(person.name ?? '–'), await call('POST', `/v1/participants/${person.id}/guardian`));
+  }));
+  line.append(` (${t('needsGuardian')}) `, button);
+  return line;
+}
+
+function meetingCard(meeting, me) {
   const card = copy('meeting');
   $('h2', card).textContent = meeting.title ?? date(meeting.created_at);
-  $('.people', card).replaceChildren(...meeting.participants.map((person) => element('li', person.name ?? '–')));
+  $('.people', card).replaceChildren(...meeting.participants.map((person) => personLine(card, person)));
   $('.invite', card).addEventListener('submit', (event) => {
     event.preventDefault();
     attempt(async () => {
-      const invitation = await call('POST', `/v1/meetings/${meeting.id}/participants`, { name: $('.invite input', card).value });
+      const invitation = await call('POST', `/v1/meetings/${meeting.id}/participants`, { name: $('.invite input', card).value, minor: $('.invite .minor', card).checked });
       meeting.participants.push(invitation.participant);
-      $('.people', card).append(element('li', invitation.participant.name));
-      $('.link', card).textContent = `${t('invited')}${location.origin}/#code=${invitation.token}`;
+      $('.people', card).append(personLine(card, invitation.participant));
+      showLink(card, t('invited'), invitation);
       $('.invite', card).reset();
     });
   });
@@ -200,10 +259,10 @@ function meetingCard(meeting) {
         return { participants: meeting.participants.filter((person) => person.name === name).map((person) => person.id), kind, sdp: sdp.join('\r\n') + '\r\n' };
       });
       await call('POST', `/v1/meetings/${meeting.id}/recordings`, { streams });
-      await showRecordings(card, meeting);
+      await showRecordings(card, meeting, me);
     });
   });
-  watch(() => showRecordings(card, meeting));
+  watch(() => showRecordings(card, meeting, me));
   return card;
 }
 
@@ -213,7 +272,7 @@ function watch(work) {
   round();
 }
 
-async function showRecordings(card, meeting) {
+async function showRecordings(card, meeting, me) {
   const list = await call('GET', `/v1/meetings/${meeting.id}/recordings`);
   const box = $('.recordings', card);
   for (const recording of list) {
@@ -223,29 +282,48 @@ async function showRecordings(card, meeting) {
       node = copy('recording');
       node.dataset.id = recording.id;
       box.append(node);
+      restrictAll(node, `/v1/recordings/${recording.id}/restriction`, () => showRecordings(card, meeting, me));
       for (const button of node.querySelectorAll('[data-command]')) {
         button.addEventListener('click', () => attempt(async () => {
           if (button.dataset.command === 'erase' && !confirm(t('sure'))) return;
           await call('POST', `/v1/recordings/${recording.id}/${button.dataset.command}`);
-          await showRecordings(card, meeting);
+          await showRecordings(card, meeting, me);
         }));
       }
     }
-    fill(node, recording, consent);
+    fill(node, recording, consent, me);
   }
   for (const node of box.children) if (!list.some((recording) => recording.id === node.dataset.id)) node.remove();
 }
 
-function fill(node, recording, consent) {
+// Until a day, seen from its end; a month is proposed.
+function restrictAll(node, path, done) {
+  const form = $('.restrict', node);
+  const day = (days) => new Date(Date.now() + days * 86400000).toISOString().slice(0, 10);
+  $('select', form).replaceChildren(...Object.entries(texts[language].reason).map(([value, text]) => element('option', text, { value })));
+  const until = $('input', form);
+  [until.min, until.max, until.value] = [day(1), day(3 * 365 - 1), day(31)];
+  const change = (method, body) => attempt(async () => { await call(method, path, body); say(t('saved')); await done(); });
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    change('PUT', { reason: $('select', form).value, until: new Date(`${until.value}T00:00:00`).getTime() / 1000 });
+  });
+  $('.lift', node).addEventListener('click', () => change('DELETE'));
+}
+
+function fill(node, recording, consent, me) {
   const can = { pause: ['recording'], resume: ['paused'], stop: ['recording', 'paused'], release: recording.released_at ? [] : ['ready'] };
   $('h4', node).textContent = date(recording.started_at);
   $('.state', node).textContent = texts[language].state[recording.state] ?? recording.state;
   $('.restriction', node).textContent = restricted(recording.restriction);
+  $('.restrict', node).hidden = Boolean(recording.restriction);
+  // Whoever placed it lifts it.
+  $('.lift', node).hidden = !recording.restriction || recording.restriction.placed_by !== me.subject;
   $('.expiry', node).textContent = `${t('expires')} ${date(recording.expires_at)}`;
   $('tbody', node).replaceChildren(...consent.people.map((person) => {
     const row = element('tr');
     const streams = recording.streams.filter((stream) => stream.participants.includes(person.participant));
-    row.append(element('td', person.name ?? '–'), element('td', t(person.decision)), element('td', person.recorded ? t('on') : t('off'), person.recorded ? { class: 'on' } : {}), reception(streams));
+    row.append(element('td', person.name ?? '–'), element('td', person.asks_again ? t('askedAgain') : t(person.decision)), element('td', person.recorded ? t('on') : t('off'), person.recorded ? { class: 'on' } : {}), reception(streams));
     return row;
   }));
   $('.progress', node).replaceChildren(...recording.progress.map((stage) => {
@@ -280,6 +358,6 @@ if (page === 'index') {
   attempt(async () => {
     const me = await call('GET', '/v1/me');
     csrf = me.csrf;
-    await (page === 'participant' ? Promise.all([participant(me), ownData(me)]) : moderator());
+    await Promise.all([page === 'participant' ? ownData(me).then(() => participant(me)) : moderator(me), told(), contact()]);
   });
 }

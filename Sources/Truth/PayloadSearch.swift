@@ -1,11 +1,10 @@
 import Foundation
-import Tap
 
 /// Looks for pieces of captured payloads in every file below a folder: the proof that nothing of somebody is on the disk.
 ///
 /// A piece is 16 bytes; pieces that also occur in other people's payloads, or hold fewer than six different bytes, say nothing about
 /// whose they are and are left out.
-struct PayloadSearch: Sendable {
+public struct PayloadSearch: Sendable {
     static let pieceBytes = 16
     private var wanted: Set<Piece> = []
     /// One bit for each value of a piece's first 24 bits: most windows are refused by it.
@@ -13,10 +12,10 @@ struct PayloadSearch: Sendable {
 
     private struct Piece: Hashable { var a, b: UInt64 }
 
-    var pieces: Int { wanted.count }
+    public var pieces: Int { wanted.count }
 
     /// Takes the payloads (RTP packets without their 12-byte headers) whose pieces are searched for, less those of `others`.
-    init(payloads: [[UInt8]], others: [[UInt8]]) {
+    public init(payloads: [[UInt8]], others: [[UInt8]]) {
         for payload in payloads { Self.pieces(payload, step: Self.pieceBytes) { wanted.insert($0) } }
         for payload in others { Self.pieces(payload, step: 1) { wanted.remove($0) } }
         for piece in wanted {
@@ -37,15 +36,15 @@ struct PayloadSearch: Sendable {
         }
     }
 
-    struct Outcome: Sendable {
-        var files = 0
-        var bytes = 0
+    public struct Outcome: Sendable {
+        public var files = 0
+        public var bytes = 0
         /// Files in which a piece was found.
-        var hits: [String] = []
+        public var hits: [String] = []
     }
 
     /// Reads every file below `folder` byte by byte.
-    func search(_ folder: URL) throws -> Outcome {
+    public func search(_ folder: URL) throws -> Outcome {
         var outcome = Outcome()
         let all = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: [.isRegularFileKey])
         while let file = all?.nextObject() as? URL {
@@ -58,7 +57,8 @@ struct PayloadSearch: Sendable {
         return outcome
     }
 
-    private func contains(_ data: Data) -> Bool {
+    /// Whether a piece is anywhere in `data`.
+    public func contains(_ data: Data) -> Bool {
         data.withUnsafeBytes { bytes in
             guard bytes.count >= Self.pieceBytes else { return false }
             for at in 0...bytes.count - Self.pieceBytes {
@@ -73,7 +73,7 @@ struct PayloadSearch: Sendable {
 }
 
 /// Looks for the marks by which unsealed media would show.
-enum PlaintextSearch {
+public enum PlaintextSearch {
     static let marks: [(name: String, bytes: [UInt8])] = [
         ("Matroska", [0x42, 0x82, 0x88] + Array("matroska".utf8)), ("MP4 ftyp", Array("ftypisom".utf8)), ("MP4 moov", Array("moov\0\0\0lmvhd".utf8)),
         ("Ogg", Array("OggS\0".utf8)), ("Opus", Array("OpusHead".utf8)), ("JPEG", [0xFF, 0xD8, 0xFF, 0xE0, 0x00, 0x10] + Array("JFIF".utf8)),
@@ -81,7 +81,7 @@ enum PlaintextSearch {
     ]
 
     /// Names of files below `folder` that contain one of the marks anywhere.
-    static func search(_ folder: URL) throws -> [String] {
+    public static func search(_ folder: URL) throws -> [String] {
         var found: [String] = []
         let all = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: [.isRegularFileKey])
         while let file = all?.nextObject() as? URL {

@@ -1,0 +1,150 @@
+import Catalog
+import Consent
+import Foundation
+import GRDB
+import JobQueue
+import Logging
+import Media
+import Renditions
+import SealedFile
+import Synchronization
+import Tap
+
+/// The end of recordings, many at a time: out of reach, then keys, then files, then the receipts; all of one step before any of the next.
+///
+/// | step | durable before the next | killed here, the next start |
+/// |---|---|---|
+/// | state `expired`, jobs cancelled, receipts drafted | one transaction | goes on from the ledger |
+/// | ids entered in the ledger of erasures | fsync | the same |
+/// | keys removed, the key store written anew once | VACUUM | removes what is left, writes anew if that is owed |
+/// | files removed, seen to be gone | fsync of the folder | removes what is left |
+/// | receipts finished and proved in the audit log, state `erased` | one transaction | does them |
+/// | the write-ahead log moved into the database and emptied | | empties it at once |
+///
+/// A receipt's time of key destruction is that of the rewriting, never an earlier one; after a kill it is that of the start that made sure.
+extension Recorder {
+    /// Most recordings for which the key store is written anew once; a gate waits for no more than their end.
+    static let sweepBatchMax = 500
+
+    /// Ends everything past its date: what housekeeping does. Gives back how many ended.
+    ///
+    /// Throws only where it cannot be known what is past its date. A batch that fails is tried again one by one, so that one recording's
+    /// trouble stays its own; what still fails is logged, counts as past its date, and is tried again with the next sweep.
+    @discardableResult
+    public func sweep() async throws -> Int {
+        let due = try await catalog.read { [now = clock.settled] in try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
+        var ended = 0
+        for start in stride(from: 0, to: due.count, by: Self.sweepBatchMax) {
+            if start > 0 { try await updateGates() }
+            let batch = Array(due[start..<min(start + Self.sweepBatchMax, due.count)])
+            do {
+                ended += try await end(batch, trigger: "expiry", actor: "retention").count
+            } catch {
+                for id in batch {
+                    do { ended += try await end([id], trigger: "expiry", actor: "retention").count } catch {
+                        logger.error("a recording past its date could not be erased", metadata: ["recording": "\(id)", "error": "\(error)"])
+                    }
+                }
+            }
+        }
+        return ended
+    }
+
+    /// Ends recordings; those that are restricted, or whose files cannot be removed, are left out of what is given back. Safe to be killed and
+    /// repeated at any point.
+    func end(_ ids: [RecordingID], trigger: String, actor: String) async throws -> Set<RecordingID> {
+        for id in ids {
+            let session = live.withLock { $0.removeValue(forKey: id) }
+            gates.forget(id)
+            if let session { _ = try await BlockingWork.run { session.stop() } }
+        }
+        let families = try await keys.families(of: ids)
+        let doomed = try await catalog.write { [self] db in
+            try ids.filter { try putOutOfReach($0, families[$0] ?? [], trigger, db) }
+        }
+        guard !doomed.isEmpty else { return [] }
+        try await note(erased: doomed.flatMap { id in (families[id] ?? []).map(\.id) + [KeyStore.recording(id)] })
+        try await keys.removeUnread(doomed.map(KeyStore.recording))
+        try await keys.rewrite()
+        let destroyed = clock.now
+        let (recordings, logger) = (configuration.data.appending(path: "recordings"), logger)
+        let gone = try await BlockingWork.run {
+            let gone = doomed.filter { id in
+                do {
+                    try Self.remove(recordings.appending(path: id.rawValue))
+                    return true
+                } catch {
+                    logger.error("files of an ended recording could not be removed", metadata: ["recording": "\(id)", "error": "\(error)"])
+                    return false
+                }
+            }
+            try DescriptorIO.syncDirectory(recordings.path)
+            return gone
+        }
+        let unlinked = clock.now
+        try await catalog.write { [self] db in
+            for id in gone { try finish(id, destroyed: destroyed, unlinked: unlinked, actor: actor, db) }
+        }
+        await emptyLog()
+        return Set(gone)
+    }
+
+    /// Nobody reads it from here on. False where it is restricted.
+    ///
+    /// The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
+    private func putOutOfReach(_ id: RecordingID, _ family: [KeyStore.Named], _ trigger: String, _ db: Database) throws -> Bool {
+        let now = clock.now
+        guard try db.restriction(of: id.rawValue, now: now) == nil else { return false }
+        let sums = try Row.fetchAll(db, sql: "SELECT id, sha256 FROM rendition WHERE recording = ?1 UNION ALL SELECT track, sha256 FROM stream WHERE recording = ?1 AND sha256 IS NOT NULL",
+                                    arguments: [id.rawValue]).map { ($0["id"] as String, $0["sha256"] as String) }
+        let sum = Dictionary(sums) { first, _ in first }
+        let objects = family.map { named in
+            ReceiptView.Object(id: named.id, keyFingerprint: named.fingerprint, ciphertextSha256: sum[String(named.id.split(separator: ":")[1])] ?? "", keyDestroyedAt: 0, unlinkedAt: 0)
+        }
+        let receipt = ReceiptView(recording: id, policy: "\(RetentionPolicy.retentionClass), \(configuration.retention.recordingDays) days unless set shorter", trigger: trigger,
+                                  objects: objects, auditEntry: 0, supervisoryAuthority: configuration.retention.supervisoryAuthority)
+        try db.execute(sql: "UPDATE recording SET state = 'expired' WHERE id = ? AND state <> 'erased'", arguments: [id.rawValue])
+        try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE recording = ?", arguments: [id.rawValue])
+        try jobs.cancel(owner: id.rawValue, now: now, in: db)
+        try db.execute(sql: "INSERT INTO receipt (recording, receipt) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                       arguments: [id.rawValue, String(decoding: try JSONEncoder().encode(receipt), as: UTF8.self)])
+        return true
+    }
+
+    private func finish(_ id: RecordingID, destroyed: WallTime, unlinked: WallTime, actor: String, _ db: Database) throws {
+        guard let json = try String.fetchOne(db, sql: "SELECT receipt FROM receipt WHERE recording = ?", arguments: [id.rawValue]), var final: ReceiptView = Self.decoded(json) else { return }
+        for place in final.objects.indices where final.objects[place].unlinkedAt == 0 {
+            final.objects[place].keyDestroyedAt = destroyed.seconds
+            final.objects[place].unlinkedAt = unlinked.seconds
+        }
+        final.backupsGoneAt = final.backupsGoneAt ?? backupsGone(after: unlinked)
+        try attest(&final, actor: actor, at: unlinked, db)
+        try db.execute(sql: "UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
+        try db.execute(sql: "UPDATE recording SET state = 'erased' WHERE id = ?", arguments: [id.rawValue])
+    }
+
+    /// Moves the write-ahead log into the database and empties it. A reader that takes long can hold it up: then it is done by a later sweep.
+    func emptyLog() async {
+        do {
+            try await catalog.checkpoint()
+            owesCheckpoint.withLock { $0 = false }
+        } catch {
+            owesCheckpoint.withLock { $0 = true }
+            logger.warning("the catalog's log could not be emptied yet; it is tried again", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// What a kill, or a reader, left to do: the key store written anew, the log emptied.
+    func payDebts() async throws {
+        try await keys.rewrite()
+        if owesCheckpoint.withLock({ $0 }) { await emptyLog() }
+    }
+
+    /// Remembers how far the clock has come, once a minute.
+    func keepTime() async throws {
+        let latest = clock.remembered
+        guard keptTime.withLock({ $0.map { latest - $0 >= .seconds(60) } ?? true }) else { return }
+        try await catalog.write { try $0.note(latest: latest) }
+        keptTime.withLock { $0 = latest }
+    }
+}

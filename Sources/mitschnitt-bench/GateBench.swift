@@ -1,0 +1,208 @@
+import AsyncHTTPClient
+import Catalog
+import CLinux
+import Foundation
+import Glibc
+import Media
+import NIOCore
+import NIOFoundationCompat
+import NIOHTTP1
+import PacketLog
+import SealedFile
+import Synchronization
+
+/// How soon a gate closes: the real server with a thousand running streams, and people who withdraw through its API.
+///
+/// Each withdrawal is measured from the moment its request begins: to the answer, and to the arrival time (the kernel's) of the last packet
+/// of that stream that is found in its packet log afterwards.
+struct GateBench {
+    let folder: URL
+    static let streams = 1_000
+    static let streamsPerRecording = 200
+    static let rate = 50
+    static let withdrawals = 50
+    static let limitMs = 500.0
+
+    private struct Stream: Sendable {
+        var recording: RecordingID
+        var place: Int
+        var participant: String
+        var port: UInt16
+    }
+
+    func run() async throws {
+        let data = folder.path + "/gate"
+        let server = try Measured.start(URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent().path + "/mitschnitt",
+                                        ["serve", "--data", data, "--port", "0", "--pipelines", "Pipelines", "--log-level", "error"], output: folder.path + "/gate.txt")
+        var isOver = false
+        defer { if !isOver { kill(server, SIGKILL) } }
+        let client = try await client(data)
+        let streams = try await prepare(client)
+        let flood = Flood(ports: streams.map(\.port), rate: Self.rate)
+        flood.start()
+        // All gates are open and a few seconds of each stream on the disk.
+        try await Task.sleep(for: .seconds(5))
+        var begun: [(stream: Stream, wall: WallTime, answerMs: Double)] = []
+        for number in 0..<Self.withdrawals {
+            let stream = streams[number * (streams.count / Self.withdrawals)]
+            let (wall, start) = (Self.wall(), Measured.now())
+            _ = try await client.call("POST", "/v1/recordings/\(stream.recording)/consent", ["decision": "withdrawn", "participant": stream.participant, "erase": false])
+            begun.append((stream, wall, (Measured.now() - start) * 1_000))
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        try await Task.sleep(for: .seconds(1))
+        let sent = flood.stop()
+        kill(server, SIGTERM)
+        let cost = try Measured.wait(server, since: Measured.now())
+        isOver = true
+        let (last, kept) = try await lastArrivals(data, streams)
+        let gateMs = begun.map { entry in last[[entry.stream.recording.rawValue, String(entry.stream.place)]].map { max(0, ($0 - entry.wall).seconds * 1_000) } ?? .infinity }
+        Self.report("request to answer", begun.map(\.answerMs))
+        Self.report("request to the last packet that was kept", gateMs)
+        row("packets sent, and kept (those of who withdrew are fewer)", "\(sent), \(kept)", String(format: "server: %.1f CPU s", cost.cpu))
+    }
+
+    private static func report(_ name: String, _ values: [Double]) {
+        let sorted = values.sorted()
+        let at = { (share: Double) in sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))] }
+        row(name, String(format: "p50 %.1f, p99 %.1f, max %.1f ms", at(0.5), at(0.99), sorted.last ?? .infinity), (sorted.last ?? .infinity) <= limitMs ? "pass" : "FAIL")
+    }
+
+    private static func wall() -> WallTime {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return WallTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+
+    // MARK: The server and its people
+
+    private struct Client: Sendable {
+        var base: String
+        var token: String
+
+        func call(_ method: String, _ path: String, _ body: [String: Any]) async throws -> [String: Any] {
+            var request = HTTPClientRequest(url: base + path)
+            request.method = .init(rawValue: method)
+            request.headers.add(name: "Authorization", value: "Bearer \(token)")
+            request.headers.add(name: "Content-Type", value: "application/json")
+            if method != "GET" { request.body = .bytes(ByteBuffer(data: try JSONSerialization.data(withJSONObject: body))) }
+            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+            let text = try await response.body.collect(upTo: 16 << 20)
+            guard response.status.code < 300 else { throw BenchFailure(description: "\(method) \(path): \(response.status.code) \(String(buffer: text))") }
+            return try JSONSerialization.jsonObject(with: Data(buffer: text)) as? [String: Any] ?? [:]
+        }
+    }
+
+    private func client(_ data: String) async throws -> Client {
+        for _ in 0..<600 {
+            // Neither file is there before the server listens.
+            if let said = try? String(contentsOfFile: folder.path + "/gate.txt", encoding: .utf8), said.hasSuffix("\n"), said.hasPrefix("listening on "),
+               let token = try? String(contentsOfFile: data + "/operator.token", encoding: .utf8) {
+                let client = Client(base: said.dropFirst(13).trimmingCharacters(in: .whitespacesAndNewlines), token: token.trimmingCharacters(in: .whitespacesAndNewlines))
+                let platform = try await client.call("POST", "/v1/tokens", ["role": "platform"])["token"] as? String
+                return Client(base: client.base, token: platform ?? "")
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        throw BenchFailure(description: "the server did not start: build it beside the benchmark")
+    }
+
+    /// Everybody has a stream of their own and has said yes.
+    private func prepare(_ client: Client) async throws -> [Stream] {
+        var streams: [Stream] = []
+        for _ in 0..<Self.streams / Self.streamsPerRecording {
+            guard let meeting = try await client.call("POST", "/v1/meetings", [:])["id"] as? String else { throw BenchFailure(description: "no meeting") }
+            var people: [String] = []
+            for number in 0..<Self.streamsPerRecording {
+                let person = try await client.call("POST", "/v1/meetings/\(meeting)/participants", ["name": "Person \(number)"])["participant"] as? [String: Any]
+                people.append(person?["id"] as? String ?? "")
+            }
+            let made = try await client.call("POST", "/v1/meetings/\(meeting)/recordings", ["pipeline": "audio-only", "streams": people.map { person in
+                ["participants": [person], "kind": "audio", "sdp": "v=0\nm=audio 0 RTP/AVP 111\na=rtpmap:111 opus/48000/2\na=rtcp-mux\n"] as [String: Any]
+            }])
+            guard let id = (made["id"] as? String).flatMap(RecordingID.init) else { throw BenchFailure(description: "no recording") }
+            let notice = try await client.call("GET", "/v1/recordings/\(id)/notice?language=en", [:])["hash"] as? String ?? ""
+            for (place, stream) in (made["streams"] as? [[String: Any]] ?? []).enumerated() {
+                let port = (stream["endpoint"] as? [String: Any])?["rtp_port"] as? Int ?? 0
+                streams.append(Stream(recording: id, place: place, participant: people[place], port: UInt16(port)))
+                _ = try await client.call("POST", "/v1/recordings/\(id)/consent", ["decision": "given", "method": "platform", "participant": people[place], "notice": notice])
+            }
+        }
+        return streams
+    }
+
+    // MARK: What was kept
+
+    private func lastArrivals(_ data: String, _ streams: [Stream]) async throws -> (last: [[String]: WallTime], kept: Int) {
+        let catalog = try Catalog(path: data + "/catalog.sqlite")
+        let keys = try KeyStore(path: data + "/keys.sqlite", root: RootKey.load(path: data + "/root.key"))
+        var (last, kept): ([[String]: WallTime], Int) = ([:], 0)
+        for recording in Set(streams.map(\.recording)) {
+            for (stream, _) in try await catalog.read({ try $0.streams(of: recording.rawValue) }) {
+                guard let track = TrackID(rawValue: stream.track) else { continue }
+                let directory = "\(data)/recordings/\(recording)/tracks/\(stream.track)"
+                let segments = try TrackLogFolder.segments(directory).map { TrackLogReader.Segment(number: $0, descriptor: open("\(directory)/\(TrackLogFiles.segment($0))", O_RDONLY)) }
+                defer { for segment in segments { close(segment.descriptor) } }
+                let reader = TrackLogReader(segments: segments, identity: TrackLogIdentity(recording: recording, track: track, kind: .audio), key: try await keys.key(KeyStore.track(track)))
+                while let record = try reader.next() {
+                    guard case .rtp(let arrival, _) = record else { continue }
+                    last[[recording.rawValue, String(stream.position)]] = arrival
+                    kept += 1
+                }
+            }
+        }
+        return (last, kept)
+    }
+}
+
+/// Packets to many ports at an even pace, from a thread of its own.
+private final class Flood: Sendable {
+    private let ports: [UInt16]
+    private let rate: Int
+    private let sent = Atomic(0)
+    private let isStopping = Atomic(false)
+    private let ended = DispatchSemaphore(value: 0)
+
+    init(ports: [UInt16], rate: Int) { (self.ports, self.rate) = (ports, rate) }
+
+    func start() {
+        let thread = Thread { self.run() }
+        thread.name = "flood"
+        thread.start()
+    }
+
+    func stop() -> Int {
+        isStopping.store(true, ordering: .releasing)
+        ended.wait()
+        return sent.load(ordering: .acquiring)
+    }
+
+    private func run() {
+        defer { ended.signal() }
+        let targets = ports.map { port in
+            var target = sockaddr_storage()
+            let length = clinux_socket_address("127.0.0.1", port, &target)
+            return (target, length)
+        }
+        let socket = Glibc.socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+        defer { close(socket) }
+        var packet: [UInt8] = [0x80, 111] + [UInt8](repeating: 0, count: 6) + [0, 0, 0, 7] + (0..<80).map { UInt8($0) }
+        let start = Measured.now()
+        var number = 0
+        while !isStopping.load(ordering: .acquiring) {
+            // A millisecond's worth, then a rest.
+            for _ in 0..<max(1, ports.count * rate / 1_000) {
+                let turn = number / ports.count
+                (packet[2], packet[3]) = (UInt8(turn >> 8 & 255), UInt8(turn & 255))
+                let time = UInt32(truncatingIfNeeded: turn * 48_000 / rate)
+                (packet[4], packet[5], packet[6], packet[7]) = (UInt8(time >> 24), UInt8(time >> 16 & 255), UInt8(time >> 8 & 255), UInt8(time & 255))
+                var target = targets[number % ports.count].0
+                let done = withUnsafePointer(to: &target) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { sendto(socket, packet, packet.count, 0, $0, targets[number % ports.count].1) } }
+                if done > 0 { sent.wrappingAdd(1, ordering: .relaxed) }
+                number += 1
+            }
+            let wait = start + Double(number) / Double(ports.count * rate) - Measured.now()
+            if wait > 0 { usleep(UInt32(wait * 1e6)) }
+        }
+    }
+}
