@@ -73,7 +73,7 @@ extension Recorder {
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
             try db.tell(db.readers(of: renditions, but: participant.rawValue), kind: "withdrawn", event: "withdrawn:\(recording):\(participant)", recording: recording.rawValue, now: now)
-            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND is_recorded",
+            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND \(Self.isTheirs)",
                                              arguments: [recording.rawValue, participant.rawValue])
             return (tracks, renditions)
         }
@@ -117,10 +117,13 @@ extension Recorder {
         for participant in try await withdrawnAndKept(recording).sorted() { try await eraseParticipant(participant, of: recording, actor: participant.rawValue) }
     }
 
+    /// A track is a person's where they are in what was recorded, or nobody is: then nothing of anybody else goes with it.
+    private static let isTheirs = "(is_recorded OR NOT EXISTS (SELECT 1 FROM stream_participant AS other WHERE other.stream = stream.id AND other.is_recorded))"
+
     /// Who asked for erasure and is still there.
     func withdrawnAndKept(_ recording: RecordingID) async throws -> Set<ParticipantID> {
         let kept = try await catalog.read { db in
-            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased' AND is_recorded",
+            Set(try String.fetchAll(db, sql: "SELECT participant FROM stream_participant JOIN stream ON stream.id = stream WHERE recording = ? AND verdict IS NOT 'erased' AND \(Self.isTheirs)",
                                     arguments: [recording.rawValue]))
         }
         let events = try await catalog.read { try $0.consentEvents(of: recording) }

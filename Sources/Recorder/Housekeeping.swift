@@ -37,10 +37,10 @@ extension Recorder {
             try await settleRestrictions()
             await confirmConsents()
             try await sweep()
+            try await pruneJobsIfDue()
             try await payDebts()
             try await keepTime()
             try await checkpointAuditIfDue()
-            try await pruneJobsIfDue()
             sweeps.withLock { $0.succeed(after: ContinuousClock.now - began, at: now) }
         } catch {
             // Gates have a watch of their own.

@@ -24,6 +24,20 @@ public enum DescriptorIO {
         }
     }
 
+    /// Writes `parts` one behind the other, in one call where the system takes them so.
+    static func write(_ parts: [UnsafeRawBufferPointer], at offset: Int, _ descriptor: Int32) throws(SealedFileError) {
+        let vector = parts.map { iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.baseAddress), iov_len: $0.count) }
+        // What is left of a short count, or after an error, is written (and the error met again) part by part.
+        var done = vector.isEmpty ? 0 : max(0, pwritev(descriptor, vector, Int32(vector.count), off_t(offset)))
+        var place = offset
+        for part in parts {
+            let skipped = min(done, part.count)
+            if skipped < part.count { try write(UnsafeRawBufferPointer(rebasing: part[skipped...]), at: place + skipped, descriptor) }
+            done -= skipped
+            place += part.count
+        }
+    }
+
     /// Fills `buffer` from `offset`; returns fewer bytes only at the end of the file.
     public static func read(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int, _ descriptor: Int32) throws(SealedFileError) -> Int {
         var done = 0

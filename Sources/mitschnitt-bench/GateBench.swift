@@ -17,7 +17,7 @@ import Synchronization
 /// of that stream that is found in its packet log afterwards.
 struct GateBench {
     let folder: URL
-    static let streams = 1_000
+    let streams: Int
     static let streamsPerRecording = 200
     static let rate = 50
     static let withdrawals = 50
@@ -43,8 +43,8 @@ struct GateBench {
         // All gates are open and a few seconds of each stream on the disk.
         try await Task.sleep(for: .seconds(5))
         var begun: [(stream: Stream, wall: WallTime, answerMs: Double)] = []
-        for number in 0..<Self.withdrawals {
-            let stream = streams[number * (streams.count / Self.withdrawals)]
+        for number in 0..<min(streams.count, Self.withdrawals) {
+            let stream = streams[number * max(1, streams.count / Self.withdrawals)]
             let (wall, start) = (Self.wall(), Measured.now())
             _ = try await client.call("POST", "/v1/recordings/\(stream.recording)/consent", ["decision": "withdrawn", "participant": stream.participant, "erase": false])
             begun.append((stream, wall, (Measured.now() - start) * 1_000))
@@ -110,10 +110,10 @@ struct GateBench {
     /// Everybody has a stream of their own and has said yes.
     private func prepare(_ client: Client) async throws -> [Stream] {
         var streams: [Stream] = []
-        for _ in 0..<Self.streams / Self.streamsPerRecording {
+        for _ in 0..<max(1, self.streams / Self.streamsPerRecording) {
             guard let meeting = try await client.call("POST", "/v1/meetings", [:])["id"] as? String else { throw BenchFailure(description: "no meeting") }
             var people: [String] = []
-            for number in 0..<Self.streamsPerRecording {
+            for number in 0..<min(self.streams, Self.streamsPerRecording) {
                 let person = try await client.call("POST", "/v1/meetings/\(meeting)/participants", ["name": "Person \(number)"])["participant"] as? [String: Any]
                 people.append(person?["id"] as? String ?? "")
             }

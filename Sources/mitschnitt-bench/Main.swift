@@ -3,7 +3,8 @@ import Foundation
 /// Figures beside the peers', measured side by side in one run: CPU seconds of whole processes, and ratios.
 ///
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
-/// `--only jobs,capture,gate,media,remux,group,sweep` leaves the others out, `--silence dtx` or `--silence muted` one of the group's two cells.
+/// `--streams N` takes fewer than 1,000 streams to the gate, in recordings of at most 200; `--silence dtx` or `--silence muted` one of the group's cells;
+/// `--only jobs,capture,gate,media,remux,group,sweep` leaves the others out.
 @main
 struct Bench {
     static func main() async throws {
@@ -12,6 +13,7 @@ struct Bench {
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
         let (seconds, minutes) = (value("--seconds").flatMap { Int($0) } ?? 60, max(1, value("--minutes").flatMap { Int($0) } ?? 6))
         let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["jobs", "capture", "gate", "media", "remux", "group", "sweep"]
+        let streams = max(1, value("--streams").flatMap { Int($0) } ?? 1_000)
         let folder = FileManager.default.temporaryDirectory.appending(path: "mitschnitt-bench-\(ProcessInfo.processInfo.processIdentifier)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }  // in the system's temporary folder
@@ -24,8 +26,8 @@ struct Bench {
             try CaptureBench(folder: folder, seconds: seconds).run()
         }
         if only.contains("gate") {
-            print("\ngate: \(GateBench.streams) streams of \(GateBench.rate) packets/s over loopback to the server, \(GateBench.withdrawals) withdrawals through its API; limit \(GateBench.limitMs) ms")
-            try await GateBench(folder: folder).run()
+            print("\ngate: \(streams) streams of \(GateBench.rate) packets/s over loopback to the server, \(GateBench.withdrawals) withdrawals through its API; limit \(GateBench.limitMs) ms")
+            try await GateBench(folder: folder, streams: streams).run()
         }
         if only.contains("media") {
             print("\nmix and compose: the captured conference of Fixtures/vp8, five rounds each, median")

@@ -89,7 +89,7 @@ struct SubjectRightsTests {
         let made = try await rights.imported(["A": [.audio], "B": [.audio]])
         let anna = made.principal("A")
         try await recorder.catalog.write { [track = try await rights.track(made.id, 0)] db in
-            try db.execute(sql: "INSERT INTO stream_participant SELECT id, ? FROM stream WHERE track = ?", arguments: [made.people["B"]!.rawValue, track])
+            try db.execute(sql: "INSERT INTO stream_participant (stream, participant) SELECT id, ? FROM stream WHERE track = ?", arguments: [made.people["B"]!.rawValue, track])
         }
         func reasons(_ who: Principal) async throws -> [String?] {
             let recordings = try await export(who).json["recordings"] as? [[String: Any]] ?? []

@@ -20,7 +20,7 @@ int clinux_socket_pair(int pair[2]);
 int clinux_send_all(int socket, const void *bytes, size_t count);
 
 /// Prepares a process that handles untrusted media: dies with its parent, gains no privileges, leaves no core dump, and is
-/// limited in memory. Raises the limit of open files as far as allowed. Returns 0, or -1 with errno set.
+/// limited in memory, of which freed buffers are kept for the next ones. Raises the limit of open files as far as allowed. Returns 0, or -1 with errno set.
 int clinux_confine_stage(unsigned long address_space_bytes);
 
 /// Raises the limit of open files to what the system allows, at most `most`. Returns 0, or -1 with errno set.
