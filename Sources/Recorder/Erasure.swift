@@ -42,7 +42,7 @@ extension Recorder {
     /// A track's file is hashed as it is when it is erased: the receipt names what goes.
     ///
     /// Nil where it cannot be read, which must not keep it from being erased.
-    private static func sha256(ofFileAt path: String) async -> String? {
+    static func sha256(ofFileAt path: String) async -> String? {
         try? await BlockingWork.onThread(named: "receipt") { try DescriptorIO.sha256(ofFileAt: path) }
     }
 

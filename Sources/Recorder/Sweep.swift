@@ -59,8 +59,9 @@ extension Recorder {
             if let session { _ = try await BlockingWork.run { session.stop() } }
         }
         let families = try await keys.families(of: ids)
+        let hashes = try await trackHashes(of: ids)
         let doomed = try await catalog.write { [self] db in
-            try ids.filter { try putOutOfReach($0, families[$0] ?? [], trigger, db) }
+            try ids.filter { try putOutOfReach($0, families[$0] ?? [], hashes, trigger, db) }
         }
         guard !doomed.isEmpty else { return [] }
         try await note(erased: doomed.flatMap { id in (families[id] ?? []).map(\.id) + [KeyStore.recording(id)] })
@@ -89,15 +90,27 @@ extension Recorder {
         return Set(gone)
     }
 
+    /// Of the tracks' files that were not hashed when they were made, by track; what cannot be read is left out.
+    private func trackHashes(of ids: [RecordingID]) async throws -> [String: String] {
+        let files = try await catalog.read { db in
+            try ids.flatMap { id in
+                try String.fetchAll(db, sql: "SELECT track FROM stream WHERE recording = ? AND file IS NOT NULL AND sha256 IS NULL", arguments: [id.rawValue]).map { (id.rawValue, $0) }
+            }
+        }
+        var hashes: [String: String] = [:]
+        for (recording, track) in files { hashes[track] = await Self.sha256(ofFileAt: configuration.artifact(recording, track).path) }
+        return hashes
+    }
+
     /// Nobody reads it from here on. False where it is restricted.
     ///
     /// The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
-    private func putOutOfReach(_ id: RecordingID, _ family: [KeyStore.Named], _ trigger: String, _ db: Database) throws -> Bool {
+    private func putOutOfReach(_ id: RecordingID, _ family: [KeyStore.Named], _ hashes: [String: String], _ trigger: String, _ db: Database) throws -> Bool {
         let now = clock.now
         guard try db.restriction(of: id.rawValue, now: now) == nil else { return false }
         let sums = try Row.fetchAll(db, sql: "SELECT id, sha256 FROM rendition WHERE recording = ?1 UNION ALL SELECT track, sha256 FROM stream WHERE recording = ?1 AND sha256 IS NOT NULL",
                                     arguments: [id.rawValue]).map { ($0["id"] as String, $0["sha256"] as String) }
-        let sum = Dictionary(sums) { first, _ in first }
+        let sum = Dictionary(sums) { first, _ in first }.merging(hashes) { first, _ in first }
         let objects = family.map { named in
             ReceiptView.Object(id: named.id, keyFingerprint: named.fingerprint, ciphertextSha256: sum[String(named.id.split(separator: ":")[1])] ?? "", keyDestroyedAt: 0, unlinkedAt: 0)
         }

@@ -39,7 +39,8 @@ public enum WebServer {
 
     /// The server as a service; `onListening` gets the port it really has.
     public static func service(_ recorder: any RecorderAPI, options: WebOptions, logger: Logger, onListening: @escaping @Sendable (Int) async -> Void) -> some Service {
-        Application(router: router(recorder, options), configuration: .init(address: .hostname(options.address, port: options.port), serverName: nil),
+        Application(router: router(recorder, options), server: .http1(configuration: .init(additionalChannelHandlers: [SendBuffer()])),
+                    configuration: .init(address: .hostname(options.address, port: options.port), serverName: nil),
                     onServerRunning: { channel in await onListening(channel.localAddress?.port ?? 0) }, logger: logger)
     }
 }
