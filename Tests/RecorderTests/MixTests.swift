@@ -19,20 +19,21 @@ struct MixTests {
     static let rate = 48_000
     private static let packetSamples = 480
 
-    /// A tone in packets of 10 ms, as a conference sends them: at the pace of the wall clock, whatever the gate does.
-    private func play(seconds: Double, to port: Int) async {
+    /// A tone in packets of 10 ms, as a conference sends them: at the pace of the wall clock, whatever the gate does; until it is cancelled.
+    private func play(to port: Int) async {
         var target = sockaddr_storage()
         let length = clinux_socket_address("127.0.0.1", UInt16(port), &target)
         let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
         defer { close(descriptor) }
+        // Four whole periods: every packet is the same.
+        let payload = (0..<Self.packetSamples).flatMap { sample -> [UInt8] in
+            let level = Int16(8_000 * sin(2 * .pi * 400 * Double(sample) / Double(Self.rate)))
+            return [UInt8(truncatingIfNeeded: level >> 8), UInt8(truncatingIfNeeded: level)]
+        }
         let clock = ContinuousClock()
         let start = clock.now
-        for number in 0..<Int(seconds * 100) {
-            try? await clock.sleep(until: start + .milliseconds(10 * number))  // nobody cancels it
-            let payload = (0..<Self.packetSamples).flatMap { sample -> [UInt8] in
-                let level = Int16(8_000 * sin(2 * .pi * 440 * Double(number * Self.packetSamples + sample) / Double(Self.rate)))
-                return [UInt8(truncatingIfNeeded: level >> 8), UInt8(truncatingIfNeeded: level)]
-            }
+        for number in 0..<30_000 where !Task.isCancelled {
+            do { try await clock.sleep(until: start + .milliseconds(10 * number)) } catch { return }
             let packet = rtp(UInt16(number), UInt32(number * Self.packetSamples), payload: payload)
             withUnsafePointer(to: &target) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = sendto(descriptor, packet, packet.count, 0, $0, length) } }
         }
@@ -81,7 +82,7 @@ struct MixTests {
             _ = try await recorder.decide(ConsentRequest(decision: .given, notice: notice), on: id, as: who)
         }
         func packets(_ done: (StreamView) -> Bool) async throws -> StreamView {
-            for _ in 0..<3_000 {
+            for _ in 0..<10_000 {
                 let stream = try await recorder.recording(id, as: rights.moderator).streams[0]
                 if done(stream) { return stream }
                 try await Task.sleep(for: .milliseconds(5))
@@ -89,7 +90,8 @@ struct MixTests {
             throw CancellationError()
         }
         for who in people.prefix(2) { try await give(who) }
-        async let playing: Void = play(seconds: 6, to: view.streams[0].endpoint?.rtpPort ?? 0)
+        let playing = Task { await play(to: view.streams[0].endpoint?.rtpPort ?? 0) }
+        defer { playing.cancel() }
         _ = try await packets { $0.packets >= 150 }
         let joined = PresenceRequest(stream: view.streams[0].id, participant: people[2].participant!, present: true)
         #expect(try await recorder.notePresence(joined, in: id, as: rights.moderator).streams.map(\.recording) == [false])
@@ -98,7 +100,9 @@ struct MixTests {
         // Nothing more was kept while the third had not answered.
         #expect(try await packets { _ in true }.packets == at.packets)
         try await give(people[2])
-        await playing
+        _ = try await packets { $0.packets >= at.packets + 150 }
+        playing.cancel()
+        await playing.value
         _ = try await recorder.control(id, .stop, as: rights.moderator)
         await StageWorker(recorder: recorder).runUntilEmpty()
 
