@@ -117,7 +117,10 @@ public struct Restore: Sendable {
         try Backup.make(data)
         if isUnfinished { try clear() }
         let marker = data.appending(path: Self.unfinished).path
-        guard FileManager.default.createFile(atPath: marker, contents: nil, attributes: [.posixPermissions: 0o600]) else { throw RecorderError(.storage, "\(data.path) cannot be written") }
+        // Not by way of a temporary file: that would be left by a kill, in a folder that nothing says is ours.
+        let mark = open(marker, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard mark >= 0 else { throw RecorderError(.storage, "\(data.path) cannot be written") }
+        close(mark)
         try DescriptorIO.syncDirectory(data.path)
         // The ledger first: whatever comes after is less than what it says.
         if let ledger { try ledger.write(to: data.appending(path: ErasureLedger.fileName).path) }

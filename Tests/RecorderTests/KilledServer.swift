@@ -108,11 +108,11 @@ final class KilledServer: Sendable {
         init(_ data: URL, killedAt at: Int?, arm: String, report: String) throws {
             let arguments = ["serve", "--data", data.path, "--port", "0", "--pipelines", Checkout.pipelines.path, "--log-level", "critical", "--movable-clock"]
             let program = Checkout.program("mitschnitt")
-            process = try Spawned(at == nil ? program : Checkout.program("syscall-kill"), (at.map { [data.path, "\($0)", arm, report, program] } ?? []) + arguments)
+            process = try Spawned(at == nil ? program : Checkout.program("syscall-kill"), (at.map { [data.path, "\($0)", arm, report, program] } ?? []) + arguments, withErrors: true)
             let line = process.readLine()
             guard line.hasPrefix("listening on ") else {
-                process.wait()
-                throw Broken(description: "the server did not start")
+                let rest = String(decoding: process.readAll(), as: UTF8.self)
+                throw Broken(description: "the server did not start: \(line) \(rest) (\(process.wait()))")
             }
             base = String(line.dropFirst("listening on ".count))
         }
