@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import GRDB
 import Media
 import SealedFile
@@ -76,9 +77,12 @@ extension KeyStore {
     }
 
     /// Writes the file anew if anything was removed since the last time: afterwards no byte of it is in the file, and it counts as destroyed.
+    ///
+    /// So it does where a kill left a journal that SQLite does not need and would keep until the next change: copies of pages are in it.
     public func rewrite() async throws {
+        let journal = queue.path + "-journal"
         try await queue.writeWithoutTransaction { db in
-            guard try Self.isRewriteOwed(db) else { return }
+            guard try Self.isRewriteOwed(db) || access(journal, F_OK) == 0 else { return }
             try Self.rewrite(db)
         }
     }

@@ -20,6 +20,7 @@ struct KillTests {
         let isAll = ProcessInfo.processInfo.environment["MITSCHNITT_KILLS"] == "all"
         let places = isAll ? Array(1...max(1, count)) : (0..<3).map { _ in Int.random(in: 1...max(1, count), using: &random) }
         for place in places {
+            if isAll, place % 20 == 0 { FileHandle.standardError.write(Data("\(place) of \(count)\n".utf8)) }
             try server.renew()
             do { try await body(place) } catch {
                 Issue.record("killed before call \(try server.counted().last) of \(count): \(error)")
