@@ -49,11 +49,6 @@ extension Recorder {
         await keepRecords()
     }
 
-    /// Sets every gate after the consents that hold now.
-    func updateGates() async throws {
-        for id in live.withLock({ Array($0.keys) }) { try await catalog.write { db in try self.push(db.consentState(of: id), id, opening: true, db) } }
-    }
-
     /// After a start: logs that a crash left open are closed at their valid end, captures listen at their old ports again,
     /// leftovers of stages are removed. Jobs that were running are rescued by the next worker.
     public func recover() async throws {

@@ -35,7 +35,7 @@ extension Recorder {
         let due = try await catalog.read { [now = clock.settled] in try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
         var ended = 0
         for start in stride(from: 0, to: due.count, by: Self.sweepBatchMax) {
-            if start > 0 { try await updateGates() }
+            if start > 0 { await confirmConsents() }
             let batch = Array(due[start..<min(start + Self.sweepBatchMax, due.count)])
             do {
                 ended += try await end(batch, trigger: "expiry", actor: "retention").count
