@@ -85,7 +85,7 @@ let package = Package(
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         library("Mail", ["CCurl"]),
         // From a pipeline file to stage orders, and the child process that carries them out.
-        library("Renditions", ["Media", "Depacketize", "PacketLog", "SealedFile", "CLinux", yams, subprocess, system]),
+        library("Renditions", ["Media", "Depacketize", "PacketLog", "SealedFile", "CLinux", yams, crypto, subprocess, system]),
         .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavfilter libswresample libswscale libavutil",
                        providers: [.apt(["libavformat-dev", "libavcodec-dev", "libavfilter-dev", "libswresample-dev", "libswscale-dev"])]),
         .systemLibrary(name: "COpus", pkgConfig: "opus", providers: [.apt(["libopus-dev"])]),

@@ -40,6 +40,10 @@ enum CatalogSchema {
         migrator.registerMigration("011 who is in a stream just now, and who was recorded in it") { db in
             try db.execute(sql: presence)
         }
+        migrator.registerMigration("012 what a rendition was made of, and how long it took") { db in
+            // The fingerprint of everything that decides its bytes: what would come out the same is not made again.
+            try db.execute(sql: "ALTER TABLE rendition ADD COLUMN fingerprint TEXT; ALTER TABLE rendition ADD COLUMN made_seconds REAL")
+        }
         return migrator
     }
 

@@ -6,6 +6,9 @@ public struct RetentionPolicy: Hashable, Codable, Sendable {
     public var recordingDays = 90
     /// Longest that anybody may set.
     public var recordingDaysMax = 365
+    /// Days after the start of a recording for which single outputs of a pipeline are kept, by the class that the pipeline names for them: within
+    /// the recording's own date, never beyond it.
+    public var outputClasses: [String: Int] = [:]
     /// Years for which proof of consent is kept after the last recording that rests on it.
     public var consentProofYears = 3
     public var downloadLogDays = 365

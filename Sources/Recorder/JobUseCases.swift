@@ -25,6 +25,8 @@ public struct JobView: Codable, Hashable, Sendable {
     public var run: Int
     public var kind: String
     public var name: String
+    /// SHA-256 of the pipeline file that the run was compiled from.
+    public var pipelineDigest: String?
     public var lane: String
     public var state: String
     public var priority: Int
@@ -153,7 +155,8 @@ extension Recorder {
     }
 
     static func view(_ job: Job, _ now: WallTime) -> JobView {
-        JobView(id: job.id, recording: job.owner, run: job.run, kind: job.kind.rawValue, name: job.name, lane: job.lane.rawValue, state: job.state.rawValue, priority: job.priority,
+        JobView(id: job.id, recording: job.owner, run: job.run, kind: job.kind.rawValue, name: job.name,
+                pipelineDigest: (decoded(job.payload) as StagePayload?)?.pipelineDigest, lane: job.lane.rawValue, state: job.state.rawValue, priority: job.priority,
                 progress: job.progress, secondsLeft: job.secondsLeft(at: now), attempts: Int(job.standing.token), errors: job.standing.errors, crashes: job.standing.crashes,
                 releases: job.standing.releases, reason: job.standing.reason, waitsFor: job.standing.pendingDependencies, runAfter: job.runAfter.seconds,
                 createdAt: job.createdAt.seconds, startedAt: job.startedAt?.seconds, finishedAt: job.finishedAt?.seconds)

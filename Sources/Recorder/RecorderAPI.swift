@@ -37,6 +37,8 @@ public protocol RecorderAPI: SubjectRightsAPI, NotificationAPI, JobsAPI {
     func renditions(of recording: RecordingID, as principal: Principal) async throws -> [RenditionView]
     func download(_ id: RenditionID, as principal: Principal) async throws -> Download
     func receipt(of recording: RecordingID, as principal: Principal) async throws -> ReceiptView
+    /// What the pipeline would do with it now.
+    func plan(of recording: RecordingID, as principal: Principal) async throws -> PlanView
     func timeline(of recording: RecordingID, as principal: Principal) async throws -> TimelineView
 }
 

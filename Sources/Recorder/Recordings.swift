@@ -19,8 +19,13 @@ extension Recorder {
     public func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView {
         try require([.moderator, .platform], principal)
         let name = request.pipeline ?? "meeting"
-        guard try pipeline(named: name).purpose != .publication else {
+        let pipeline = try pipeline(named: name)
+        guard !pipeline.purposes.union([pipeline.purpose]).contains(.publication) else {
             throw RecorderError(.invalid, "the pipeline '\(name)' is for publication, which nobody is asked for when they are asked to be recorded", hint: "publication is a later act of its own", pointer: "/pipeline")
+        }
+        let missing = pipeline.retentionClasses.subtracting(configuration.retention.outputClasses.keys)
+        guard missing.isEmpty else {
+            throw RecorderError(.invalid, "the pipeline '\(name)' names the retention class '\(missing.sorted()[0])', which this server does not know", hint: "the operator sets retention-classes", pointer: "/pipeline")
         }
         let known = Set(try await self.meeting(meeting, as: principal).participants.map(\.id))
         guard (1...Self.streamsMax).contains(request.streams.count) else {
@@ -143,46 +148,6 @@ extension Recorder {
             for (stream, counts) in statistics {
                 let json = String(decoding: try JSONEncoder().encode(counts), as: UTF8.self)
                 try db.execute(sql: "UPDATE stream SET statistics = ? WHERE id = ? AND recording = ?", arguments: [json, stream.rawValue, id.rawValue])
-            }
-        }
-    }
-
-    /// Plans the pipeline for the tracks that have anything in them, and enqueues it as the recording's next run.
-    func enqueuePipeline(_ id: RecordingID) async throws {
-        guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { return }
-        let pipeline = try pipeline(named: record.pipeline)
-        var tracks: [PlannedTrack] = []
-        let consents = try await catalog.read { try $0.consentState(of: id) }
-        for (stream, people) in try await catalog.read({ try $0.streams(of: id.rawValue, recordedOnly: true) }) {
-            guard let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind), stream.verdict != "erased" else { continue }
-            let isUsable = Self.allow(people, kind, pipeline.purpose, consents, at: clock.now)
-            if stream.isFile {
-                // A mixed source: everybody in it, or nothing of it.
-                if stream.summary != nil { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: true, isUsable: isUsable)) } else if stream.source != nil {
-                    if Self.mayRecord(stream, people, consents, at: clock.now) { tracks.append(PlannedTrack(id: track, kind: kind, isUsable: isUsable)) } else { try await setVerdict("not-consented", stream: stream.id) }
-                }
-                continue
-            }
-            let folder = configuration.trackFolder(id.rawValue, stream.track).path
-            let identity = TrackLogIdentity(recording: id, track: track, kind: kind)
-            let key = try await keys.key(KeyStore.track(track))
-            let faults = try await BlockingWork.run { try TrackManifest.faults(directory: folder, identity: identity, key: key, isThorough: false) }
-            if !faults.isEmpty { logger.error("a packet log is not what its manifest lists: somebody changed files", metadata: ["track": "\(track)", "segments": "\(faults.count)"]) }
-            let packets = try await BlockingWork.run { try TrackManifest.read(directory: folder, identity: identity, key: key).reduce(0) { $0 + $1.packets } }
-            if packets > 0 { tracks.append(PlannedTrack(id: track, kind: kind, isDepacketized: stream.summary != nil, isUsable: isUsable)) } else { try await setVerdict("empty", stream: stream.id) }
-        }
-        let plan = Plan(pipeline, tracks: tracks)
-        let jobs = try plan.jobs.map { job in
-            NewJob(id: .random(), kind: StageWorker.kind(of: job.kind), name: job.name,
-                   payload: String(decoding: try JSONEncoder().encode(StagePayload(recording: id, purpose: pipeline.purpose, job: job)), as: UTF8.self),
-                   lane: StageWorker.lane(of: job.kind), priority: job.kind == .compose ? 0 : 10, dependencies: job.dependencies)
-        }
-        let now = clock.now
-        try await catalog.write { [queue = self.jobs] db in
-            try queue.enqueue(jobs, owner: id.rawValue, now: now, in: db)
-            if jobs.isEmpty {
-                let problems = String(decoding: try JSONEncoder().encode(["nothing was recorded: no packet passed a gate"]), as: UTF8.self)
-                try db.execute(sql: "UPDATE recording SET state = 'ready', problems = ? WHERE id = ?", arguments: [problems, id.rawValue])
             }
         }
     }

@@ -18,6 +18,11 @@ struct StagePreparation: Sendable {
     var outputs: [Output] = []
     /// Whose media goes in.
     var members: [Member] = []
+    /// What goes in, as its fingerprint wants it; nil where something has none.
+    var sources: [Ingredients.Source]? = []
+    var fingerprint: String?
+    /// The renditions that are there already and would come out the same.
+    var reusable: [String]?
 
     struct Output: Sendable {
         /// The rendition's id, or the track's.
@@ -44,7 +49,7 @@ struct StagePreparation: Sendable {
 }
 
 extension StageWork {
-    func prepare(_ payload: StagePayload, _ lease: Lease) async throws -> StagePreparation {
+    func prepare(_ payload: StagePayload, _ lease: Lease, mayReuse: Bool = true, opensOutputs: Bool = true) async throws -> StagePreparation {
         let recording = payload.recording
         let (streams, state, names) = try await recorder.catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
@@ -67,7 +72,9 @@ extension StageWork {
                     return Recorder.allow(people, kind, payload.purpose, state, at: now)
                 }
                 try await prepareInputs(payload, usable, names, &preparation)
-                try await prepareOutputs(payload, lease, &preparation)
+                preparation.fingerprint = await fingerprint(payload, preparation)
+                if mayReuse { preparation.reusable = try await reusable(payload, preparation) }
+                if preparation.reusable == nil, opensOutputs { try await prepareOutputs(payload, lease, &preparation) }
             }
         } catch {
             preparation.closeDescriptors()
@@ -118,6 +125,8 @@ extension StageWork {
                     guard let track = TrackID(rawValue: stream.track), let summary: TrackSummary = Recorder.decoded(stream.summary) else { continue }
                     let place = try preparation.open(recorder.configuration.artifact(recording.rawValue, stream.track).path, O_RDONLY)
                     let label = people.compactMap { names[$0] ?? nil }.joined(separator: ", ")
+                    // Only a picture shows the name.
+                    preparation.sources?.append(.track(id: track, bytes: stream.bytes ?? 0, summary: summary, people: people.sorted(), label: payload.job.kind == .compose ? label : nil))
                     preparation.order.inputs.append(StageInput(
                         descriptors: [place], key: try await recorder.keys.key(KeyStore.track(track)),
                         content: .track(context: Self.trackContext(recording, track, kind), track: summary),
@@ -133,6 +142,7 @@ extension StageWork {
                     descriptors: [place], key: try await recorder.keys.key(KeyStore.rendition(id)),
                     content: .rendition(context: SealedContext(recording: recording, object: KeyStore.rendition(id), modality: made.kind, part: name),
                                         startWall: WallTime(nanoseconds: made.startWall))))
+                if let fingerprint = made.fingerprint { preparation.sources?.append(.rendition(fingerprint: fingerprint, output: name, start: WallTime(nanoseconds: made.startWall))) } else { preparation.sources = nil }
                 let below = try await recorder.catalog.read { db in
                     try Row.fetchAll(db, sql: "SELECT participant, modality FROM rendition_member WHERE rendition = ?", arguments: [made.id])
                         .compactMap { row in Modality(rawValue: row["modality"]).map { StagePreparation.Member(participant: row["participant"], modality: $0) } }
@@ -170,7 +180,7 @@ extension StageWork {
             guard try jobs.complete(job.lease, now: now, in: db) else { throw LeaseLost() }
             for output in preparation.outputs { try Self.place(output) }
             let superseded = try payload.job.track == nil ? Self.supersede(preparation, payload, db) : []
-            let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, now, db)
+            let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, job, now, db)
             if !isKept { try Self.restore(superseded, db) }
             try Self.settle(jobs.jobs(owner: job.owner, run: job.run, in: db), db)
             return (isKept, isKept ? superseded : [])
@@ -219,21 +229,19 @@ extension StageWork {
     }
 
     /// False where somebody withdrew, or the recording ended, while the stage ran: then nothing is published.
-    private static func enter(renditions result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ now: WallTime, _ db: Database) throws -> Bool {
+    private static func enter(renditions result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ job: Job, _ now: WallTime, _ db: Database) throws -> Bool {
         let recording = payload.recording
         guard let record = try RecordingRecord.fetchOne(db, key: recording.rawValue), record.state == "processing", record.expiresAt > now.nanoseconds else { return false }
         let state = try db.consentState(of: recording)
-        guard preparation.members.allSatisfy({ member in
-            ParticipantID(rawValue: member.participant).map { state.allows($0, member.modality, payload.purpose, at: now) } ?? false
-        }) else { return false }
-        let consents = state.earliestExpiry(of: preparation.members.compactMap { ParticipantID(rawValue: $0.participant) })?.nanoseconds ?? record.expiresAt
+        guard Self.isAllowed(preparation, payload, state, now) else { return false }
         for (output, report) in zip(preparation.outputs, result.outputs) {
             guard let container = payload.job.outputs.first(where: { $0.name == output.name })?.container, let sha256 = report.ciphertextSHA256 else { return false }
             try db.insert(RenditionRecord(
                 id: output.id, recording: recording.rawValue, stage: payload.job.stageName, kind: payload.job.kind.renditionKind, output: output.name, container: container.rawValue,
                 purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: sha256, startWall: report.startWall.nanoseconds,
                 duration: report.duration.count, width: report.width, height: report.height, loudness: report.loudnessLUFS, state: "ready", createdAt: now.nanoseconds,
-                expiresAt: min(record.expiresAt, consents)), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
+                expiresAt: Self.expiry(of: output.name, preparation, payload, record, state), fingerprint: preparation.fingerprint,
+                madeSeconds: job.startedAt.map { (now - $0).seconds }), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
         }
         try AuditLog.append(actor: "worker", action: "rendition.made", object: recording.rawValue, detail: payload.job.stageName, now: now, db)
         return true

@@ -18,6 +18,10 @@ struct StagePayload: Codable, Sendable {
     var recording: RecordingID
     var purpose: Purpose
     var job: PlannedJob
+    /// Which version of the pipeline file the run was compiled from; nil in payloads from before it was kept.
+    var pipelineDigest: String?
+    /// Days after the recording's start for which an output is kept, by its name, where its class is shorter than the recording.
+    var retentionDays: [String: Int]?
 }
 
 /// Runs the queue's stages, each in a child process.
@@ -77,7 +81,8 @@ final class StageWork: JobWork {
     typealias Store = SQLiteJobStore
 
     let recorder: Recorder
-    private let runner: StageRunner
+    let runner: StageRunner
+    let versionKnown = Mutex<String?>(nil)
     /// With the one kind that there was before stages had their own.
     let kinds = Set(StageKind.allCases.map(StageWorker.kind)).union(["stage"])
 
@@ -110,7 +115,16 @@ final class StageWork: JobWork {
     }
 
     private func make(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws {
-        let preparation = try await prepare(payload, job.lease)
+        var preparation = try await prepare(payload, job.lease)
+        if let there = preparation.reusable {
+            preparation.closeDescriptors()
+            do { return try await reuse(there, preparation, payload, job) } catch is ReuseLost {}
+            preparation = try await prepare(payload, job.lease, mayReuse: false)
+        }
+        try await make(preparation, payload, job, run)
+    }
+
+    private func make(_ preparation: StagePreparation, _ payload: StagePayload, _ job: Job, _ run: JobRun) async throws {
         defer { preparation.closeDescriptors() }
         do {
             defer { run.setProcess(nil) }

@@ -47,6 +47,7 @@ extension Recorder {
                 }
             }
         }
+        try await sweepRenditions()
         return ended
     }
 

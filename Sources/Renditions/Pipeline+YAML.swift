@@ -1,3 +1,5 @@
+import Crypto
+import Foundation
 import Media
 import Yams
 
@@ -13,22 +15,26 @@ extension Pipeline {
         guard text.utf8.count <= Self.fileBytesMax else {
             throw PipelineError(line: 0, column: 0, what: "the file is longer than \(Self.fileBytesMax) bytes")
         }
+        digest = SHA256.hash(data: Data(text.utf8)).map { String(format: "%02x", $0) }.joined()
         let root = try Self.node(text)
         let top = try Fields(root, allowed: ["name", "description", "purpose", "stages"])
         name = try top.string("name")
-        purpose = try top.optional("purpose").map { value throws(PipelineError) in
-            guard let purpose = Purpose(rawValue: value.text) else {
-                throw value.fault("unknown purpose '\(value.text)'", "one of: " + Purpose.allCases.map(\.rawValue).joined(separator: ", "))
-            }
-            return purpose
-        } ?? .shareWithParticipants
+        let purpose = try top.optional("purpose").map(Self.purpose) ?? .shareWithParticipants
+        self.purpose = purpose
         let listed = try top.required("stages").fields()
         guard (1...Self.stagesMax).contains(listed.entries.count) else {
             throw listed.fault("\(listed.entries.count) stages", "a pipeline has 1 to \(Self.stagesMax)")
         }
         var read: [(stage: Stage, at: Value)] = []
         for entry in listed.entries { read.append((try Self.stage(entry), entry.value)) }
-        stages = try Self.ordered(read)
+        stages = try Self.ordered(read, purpose)
+    }
+
+    private static func purpose(_ value: Value) throws(PipelineError) -> Purpose {
+        guard let purpose = Purpose(rawValue: value.text) else {
+            throw value.fault("unknown purpose '\(value.text)'", "one of: " + Purpose.allCases.map(\.rawValue).joined(separator: ", "))
+        }
+        return purpose
     }
 
     private static func node(_ text: String) throws(PipelineError) -> Node {
@@ -54,7 +60,7 @@ extension Pipeline {
     }
 
     private static func stage(_ entry: Entry) throws(PipelineError) -> Stage {
-        let fields = try Fields(entry.value.node, allowed: ["stage", "inputs", "outputs", "parameters"])
+        let fields = try Fields(entry.value.node, allowed: ["stage", "when", "inputs", "outputs", "parameters"])
         let kindName = try fields.required("stage")
         guard let kind = StageKind(rawValue: kindName.text) else {
             throw kindName.fault("unknown stage '\(kindName.text)'", "one of: " + StageKind.allCases.map(\.rawValue).joined(separator: ", "))
@@ -63,7 +69,25 @@ extension Pipeline {
             throw entry.keyFault("'\(entry.key)' is no name for a stage", "letters, digits, - and _, starting with a letter")
         }
         return Stage(name: entry.key, kind: kind, inputs: try inputs(kind, fields), outputs: try outputs(kind, fields),
-                     parameters: try parameters(kind, fields))
+                     parameters: try parameters(kind, fields), condition: try condition(kind, fields))
+    }
+
+    private static func condition(_ kind: StageKind, _ fields: Fields) throws(PipelineError) -> Condition {
+        guard let given = try fields.optional("when") else { return Condition() }
+        guard kind != .depacketize else { throw given.fault("depacketize takes no condition", "every track is kept in its own format, for the person's own copy") }
+        let entries = try Fields(given.node, allowed: ["has", "purpose"])
+        var condition = Condition()
+        if let has = try entries.optional("has") {
+            let kinds = has.node.sequence == nil ? [has] : try has.items()
+            for item in kinds {
+                guard let kind = MediaKind(rawValue: item.text) else {
+                    throw item.fault("unknown kind '\(item.text)'", "one of: " + MediaKind.allCases.map(\.rawValue).joined(separator: ", "))
+                }
+                condition.has.insert(kind)
+            }
+        }
+        condition.purpose = try entries.optional("purpose").map(purpose)
+        return condition
     }
 
     private static func inputs(_ kind: StageKind, _ fields: Fields) throws(PipelineError) -> [Input] {
@@ -88,20 +112,25 @@ extension Pipeline {
         var outputs: [Output] = []
         for entry in try fields.required("outputs").fields().entries {
             let allowed = kind.containers
-            guard let container = StageOutput.Container(rawValue: entry.value.text), allowed.contains(container) else {
-                throw entry.value.fault("\(kind.rawValue) cannot write '\(entry.value.text)'", "one of: " + allowed.map(\.rawValue).joined(separator: ", "))
+            // `sound: mp4`, or `sound: {container: mp4, retention: short}`.
+            let detailed = entry.value.node.mapping == nil ? nil : try Fields(entry.value.node, allowed: ["container", "retention"])
+            let named = try detailed?.required("container") ?? entry.value
+            guard let container = StageOutput.Container(rawValue: named.text), allowed.contains(container) else {
+                throw named.fault("\(kind.rawValue) cannot write '\(named.text)'", "one of: " + allowed.map(\.rawValue).joined(separator: ", "))
             }
+            let retention = try detailed?.optional("retention")
+            if let retention, retention.text.isEmpty { throw retention.fault("'retention' is no name of a class", "classes are configured: retention-classes") }
             guard MediaKind(rawValue: entry.key) == nil else {
                 throw entry.keyFault("an output cannot be called '\(entry.key)'", "that name stands for tracks of a kind")
             }
-            outputs.append(Output(name: entry.key, container: container))
+            outputs.append(Output(name: entry.key, container: container, retention: retention?.text))
         }
         guard !outputs.isEmpty else { throw fields.fault("no outputs", "for example {picture: mp4}") }
         return outputs
     }
 
     /// Puts the stages into an order of dependence and checks that every input exists.
-    private static func ordered(_ read: [(stage: Stage, at: Value)]) throws(PipelineError) -> [Stage] {
+    private static func ordered(_ read: [(stage: Stage, at: Value)], _ purpose: Purpose) throws(PipelineError) -> [Stage] {
         let byName = Dictionary(read.map { ($0.stage.name, $0.stage) }) { first, _ in first }
         for (stage, at) in read {
             for input in stage.inputs {
@@ -111,6 +140,8 @@ extension Pipeline {
                     throw at.fault("'\(stage.name)' reads tracks of '\(input.stage)', which is no depacketize stage", nil)
                 case .output(_, let name) where found?.outputs.contains(where: { $0.name == name }) != true || found?.kind == .depacketize:
                     throw at.fault("'\(stage.name)' reads '\(input.stage).\(name)', which no stage makes", nil)
+                case .output where found.map({ $0.condition.purpose ?? purpose }) != stage.condition.purpose ?? purpose:
+                    throw at.fault("'\(stage.name)' reads '\(input.stage)', which is made for another purpose", "what is consented for one purpose is not used for another")
                 default: continue
                 }
             }

@@ -8,6 +8,8 @@ public struct Pipeline: Hashable, Sendable {
     /// What its renditions may be used for; only tracks with a consent for it are put into them.
     public var purpose: Purpose
     public var stages: [Stage]
+    /// SHA-256 of the file's bytes, hexadecimal: which version of it a run was compiled from.
+    public var digest: String
 
     /// At most this many stages in one file.
     public static let stagesMax = 32
@@ -19,7 +21,32 @@ public struct Pipeline: Hashable, Sendable {
         public var inputs: [Input]
         public var outputs: [Output]
         public var parameters: StageParameters
+        public var condition = Condition()
     }
+
+    /// Under which circumstances a stage runs: its `when`.
+    public struct Condition: Hashable, Sendable {
+        /// It runs only where there is a usable track of one of these kinds; empty: of any.
+        public var has: Set<MediaKind> = []
+        /// It reads only what is consented for this purpose, and what it makes is for it; nil: the pipeline's.
+        public var purpose: Purpose?
+        public init(has: Set<MediaKind> = [], purpose: Purpose? = nil) {
+            self.has = has
+            self.purpose = purpose
+        }
+    }
+
+    /// What a stage's results may be used for.
+    public func purpose(of stage: Stage) -> Purpose { stage.condition.purpose ?? purpose }
+
+    /// The same by the stage's name; the pipeline's own for a stage that it does not have.
+    public func purpose(of stage: String) -> Purpose { stages.first { $0.name == stage }.map(purpose(of:)) ?? purpose }
+
+    /// Everything that its results may be used for.
+    public var purposes: Set<Purpose> { Set(stages.map(purpose(of:))) }
+
+    /// The retention classes that its outputs name.
+    public var retentionClasses: Set<String> { Set(stages.flatMap(\.outputs).compactMap(\.retention)) }
 
     /// What a stage reads.
     public enum Input: Hashable, Codable, Sendable {
@@ -38,9 +65,12 @@ public struct Pipeline: Hashable, Sendable {
     public struct Output: Hashable, Codable, Sendable {
         public var name: String
         public var container: StageOutput.Container
-        public init(name: String, container: StageOutput.Container) {
+        /// The configured class that says how long it is kept, within the recording's own date; nil: as long as the recording.
+        public var retention: String?
+        public init(name: String, container: StageOutput.Container, retention: String? = nil) {
             self.name = name
             self.container = container
+            self.retention = retention
         }
     }
 }

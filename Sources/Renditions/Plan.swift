@@ -27,23 +27,34 @@ public struct Plan: Hashable, Sendable {
             // All tracks, not only those of the kind that is read: together they say from when to when the recording runs, and every
             // rendition must cover the same time.
             let dependencies = jobs.filter { job in stage.inputs.contains { $0.stage == job.stageName } }
+            let purpose = pipeline.purpose(of: stage)
+            guard stage.condition.has.isEmpty || tracks.contains(where: { stage.condition.has.contains($0.kind) && $0.purposes.contains(purpose) }) else {
+                skipped.append(Skipped(stage: stage.name, reason: Self.unmet(stage.condition, tracks, purpose)))
+                continue
+            }
             let wanted = stage.inputs.contains { input in
                 switch input {
                 // A composite needs a picture: the sound alone is what the mix already is.
-                case .tracks(_, let kind): (stage.kind != .compose || kind != .audio) && tracks.contains { $0.kind == kind && $0.isUsable }
+                case .tracks(_, let kind): (stage.kind != .compose || kind != .audio) && tracks.contains { $0.kind == kind && $0.purposes.contains(purpose) }
                 case .output(let name, _): stage.kind != .compose && jobs.contains { $0.stageName == name }
                 }
             }
             guard wanted else {
-                skipped.append(Skipped(stage: stage.name, reason: Self.reason(stage, tracks)))
+                skipped.append(Skipped(stage: stage.name, reason: Self.reason(stage, tracks, purpose)))
                 continue
             }
             jobs.append(PlannedJob(stage: stage, track: nil, dependencies: dependencies.map(\.name)))
         }
     }
 
-    private static func reason(_ stage: Pipeline.Stage, _ tracks: [PlannedTrack]) -> String {
-        if !tracks.isEmpty, !tracks.contains(where: \.isUsable) { return "nobody allows this purpose" }
+    private static func unmet(_ condition: Pipeline.Condition, _ tracks: [PlannedTrack], _ purpose: Purpose) -> String {
+        let kinds = MediaKind.allCases.filter(condition.has.contains).map(\.rawValue).joined(separator: " or ")
+        let isThere = tracks.contains { condition.has.contains($0.kind) }
+        return isThere ? "when: nobody's \(kinds) is allowed for \(purpose.rawValue)" : "when: there is no \(kinds)"
+    }
+
+    private static func reason(_ stage: Pipeline.Stage, _ tracks: [PlannedTrack], _ purpose: Purpose) -> String {
+        if !tracks.isEmpty, !tracks.contains(where: { $0.purposes.contains(purpose) }) { return "nobody allows this purpose" }
         return stage.kind == .compose ? "no picture was recorded" : "there is nothing for it to read"
     }
 }
@@ -54,13 +65,13 @@ public struct PlannedTrack: Hashable, Sendable {
     public var kind: MediaKind
     /// Its Matroska is there already, from an earlier run.
     public var isDepacketized: Bool
-    /// Everybody in it allows the pipeline's purpose; else it is only depacketized, for the person's own copy.
-    public var isUsable: Bool
-    public init(id: TrackID, kind: MediaKind, isDepacketized: Bool = false, isUsable: Bool = true) {
+    /// What everybody in it allows it to be used for; what is allowed for nothing is only depacketized, for the person's own copy.
+    public var purposes: Set<Purpose>
+    public init(id: TrackID, kind: MediaKind, isDepacketized: Bool = false, purposes: Set<Purpose> = Set(Purpose.allCases)) {
         self.id = id
         self.kind = kind
         self.isDepacketized = isDepacketized
-        self.isUsable = isUsable
+        self.purposes = purposes
     }
 }
 

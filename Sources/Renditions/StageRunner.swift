@@ -16,6 +16,7 @@ public struct StageRunner: Sendable {
     /// Carries an order out in this process.
     public typealias Substitute = @Sendable (_ order: StageOrder, _ descriptors: [Int32]) async throws -> StageResult
     private let substitute: Substitute?
+    var isSubstitute: Bool { substitute != nil }
 
     public init(executable: String, substitute: Substitute? = nil) { (self.executable, self.substitute) = (executable, substitute) }
 

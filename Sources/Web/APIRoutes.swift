@@ -66,6 +66,7 @@ struct APIRoutes {
             return JSONBody.response(try await recorder.grant(body, on: id(context), as: context.required()), status: .created)
         }
         router.get("/v1/recordings/:id/renditions") { _, context in JSONBody.response(try await recorder.renditions(of: id(context), as: context.required())) }
+        router.get("/v1/recordings/:id/plan") { _, context in JSONBody.response(try await recorder.plan(of: id(context), as: context.required())) }
         router.get("/v1/recordings/:id/timeline") { _, context in JSONBody.response(try await recorder.timeline(of: id(context), as: context.required())) }
         let downloads = DownloadRoutes(recorder: recorder)
         router.get("/v1/renditions/:id/content") { request, context in try await downloads.answer(request, context) }

@@ -17,6 +17,10 @@ guard clinux_confine_stage(addressSpaceBytes) == 0 else {
     exit(2)
 }
 FFmpegLibrary.quiet()
+if CommandLine.arguments.dropFirst().first == "--version" {
+    print(FFmpegLibrary.versions)
+    exit(0)
+}
 if CommandLine.arguments.dropFirst().first == "--check" {
     // For `mitschnitt doctor`: the codecs that stages need, each really opened.
     do {

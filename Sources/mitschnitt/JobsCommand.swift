@@ -170,6 +170,7 @@ private enum JobLines {
         if job.state == "running" { lines.append("progress   \(Int(job.progress * 100)) %" + (job.secondsLeft.map { ", about \(duration($0)) left" } ?? "")) }
         if job.state == "available" { lines.append("not before \(time(job.runAfter))") }
         if let reason = job.reason { lines.append("reason     \(reason)") }
+        if let digest = job.pipelineDigest { lines.append("pipeline   \(digest.prefix(12))") }
         lines.append("enqueued   \(time(job.createdAt))")
         if let started = job.startedAt { lines.append("started    \(time(started))") }
         if let finished = job.finishedAt { lines.append("finished   \(time(finished))") }

@@ -4,7 +4,7 @@ import Media
 import Renditions
 
 /// Looks at pipeline files.
-struct PipelineCommand: ParsableCommand {
+struct PipelineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pipeline", abstract: "Check pipeline files and show what they would do.", subcommands: [Check.self, Plan.self])
 
@@ -26,40 +26,6 @@ struct PipelineCommand: ParsableCommand {
                 }
             }
             if faults > 0 { throw ExitCode(1) }
-        }
-    }
-
-    struct Plan: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Show the jobs that a pipeline would run for a meeting, and why stages are left out.")
-
-        @Argument(help: "A pipeline file.")
-        var file: String
-
-        @Option(help: "Sound tracks.")
-        var audio = 2
-
-        @Option(help: "Camera tracks.")
-        var video = 2
-
-        @Option(help: "Screen tracks.")
-        var screen = 0
-
-        func validate() throws {
-            guard [audio, video, screen].allSatisfy({ (0...200).contains($0) }) else { throw ValidationError("0 to 200 tracks of each kind") }
-        }
-
-        func run() throws {
-            let pipeline = try PipelineFile.read(file)
-            let counts: [(MediaKind, Int)] = [(.audio, audio), (.video, video), (.screen, screen)]
-            let tracks = counts.flatMap { kind, count in
-                (0..<count).compactMap { TrackID(rawValue: "\(kind.rawValue)-\($0 + 1)").map { PlannedTrack(id: $0, kind: kind) } }
-            }
-            let plan = Renditions.Plan(pipeline, tracks: tracks)
-            for job in plan.jobs {
-                print(job.name + (job.dependencies.isEmpty ? "" : "  after \(job.dependencies.joined(separator: ", "))"))
-                for output in job.outputs where job.kind != .depacketize { print("  makes \(output.name) (\(output.container.rawValue))") }
-            }
-            for skipped in plan.skipped { print("\(skipped.stage)  left out: \(skipped.reason)") }
         }
     }
 }

@@ -32,6 +32,7 @@ struct ServeCommand: AsyncParsableCommand {
               workers                   2           stages at the same time
               recording-days            90          retention of recordings
               recording-days-max        365
+              retention-classes                     days for outputs of pipelines that name a class: short=14,minutes=30
               controller                            who is responsible, as shown in the notice
               storage                               where it is stored, as shown in the notice
               supervisory-authority                 as shown in notices, messages and receipts
@@ -159,6 +160,7 @@ struct Settings {
         }
         recorder.retention.recordingDays = try number("recording-days", 90, 1...3650)
         recorder.retention.recordingDaysMax = try number("recording-days-max", max(365, recorder.retention.recordingDays), recorder.retention.recordingDays...3650)
+        recorder.retention.outputClasses = try RetentionClasses.read(text("retention-classes"))
         if let value = text("ledger-copy") { recorder.ledgerCopy = URL(filePath: value) }
         if let value = text("controller") { recorder.retention.controller = value }
         if let value = text("storage") { recorder.retention.storage = value }

@@ -60,6 +60,36 @@ struct PipelineTests {
         #expect(plan.jobs.map(\.dependencies) == [[], ["mix"], ["mix"], ["composite"]])
     }
 
+    @Test("a stage runs only where its condition holds, and the plan says why not")
+    func conditions() throws {
+        let pipeline = try Pipeline(parsing: """
+            name: x
+            stages:
+              tracks: {stage: depacketize}
+              screens: {stage: compose, when: {has: screen}, inputs: [tracks.screen, tracks.video], outputs: {picture: mp4}}
+              either: {stage: compose, when: {has: [screen, video]}, inputs: [tracks.video], outputs: {picture: {container: mp4, retention: short}}}
+              minutes: {stage: mix, when: {purpose: minutes, has: audio}, inputs: [tracks.audio], outputs: {sound: ogg}}
+            """)
+        let (audio, video) = (Self.tracks[0].id, Self.tracks[1].id)
+        #expect(pipeline.retentionClasses == ["short"] && pipeline.purposes == [.shareWithParticipants, .minutes])
+        #expect(pipeline.purpose(of: "minutes") == .minutes && pipeline.purpose(of: "either") == .shareWithParticipants)
+        let all = Plan(pipeline, tracks: Self.tracks)
+        #expect(all.jobs.map(\.stageName) == ["tracks", "tracks", "either", "minutes"])
+        #expect(all.skipped == [.init(stage: "screens", reason: "when: there is no screen")])
+        let kept = Plan(pipeline, tracks: [PlannedTrack(id: audio, kind: .audio, purposes: [.shareWithParticipants]), PlannedTrack(id: video, kind: .video, purposes: [.minutes])])
+        #expect(kept.jobs.map(\.stageName) == ["tracks", "tracks"])
+        #expect(kept.skipped == [.init(stage: "screens", reason: "when: there is no screen"), .init(stage: "either", reason: "when: nobody's video or screen is allowed for share-with-participants"),
+                                     .init(stage: "minutes", reason: "when: nobody's audio is allowed for minutes")])
+    }
+
+    @Test("the digest is that of the file's bytes: a comment changes it")
+    func digest() throws {
+        let text = "name: x\nstages:\n  t: {stage: depacketize}\n"
+        #expect(try Pipeline(parsing: text).digest == Pipeline(parsing: text).digest)
+        #expect(try Pipeline(parsing: text).digest != Pipeline(parsing: text + "# more").digest)
+        #expect(try Pipeline(parsing: text).digest.count == 64)
+    }
+
     static let faults: [(text: String, line: Int, column: Int, says: String)] = [
         ("", 1, 1, "empty"),
         ("name: x\nstages: [", 3, 1, "not YAML"),
@@ -73,6 +103,12 @@ struct PipelineTests {
         ("name: x\nstages:\n  w: {stage: waveform, inputs: [w.p], outputs: {p: json}}", 3, 6, "in a circle"),
         ("name: x\npurpose: fun\nstages: {}", 2, 10, "unknown purpose 'fun'"),
         ("name: x\nstages: {}", 2, 9, "0 stages"),
+        ("name: x\nstages:\n  t: {stage: depacketize, when: {has: audio}}", 3, 33, "takes no condition"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, when: {has: [audio, smell]}, inputs: [t.audio], outputs: {s: mp4}}", 4, 39, "unknown kind 'smell'"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, when: {purpose: fun}, inputs: [t.audio], outputs: {s: mp4}}", 4, 35, "unknown purpose 'fun'"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, when: {moon: full}, inputs: [t.audio], outputs: {s: mp4}}", 4, 26, "unknown key 'moon'"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, inputs: [t.audio], outputs: {s: {container: mp4, retention: ''}}}", 4, 79, "is no name of a class"),
+        ("name: x\nstages:\n  t: {stage: depacketize}\n  m: {stage: mix, when: {purpose: minutes}, inputs: [t.audio], outputs: {s: mp4}}\n  w: {stage: waveform, inputs: [m.s], outputs: {p: json}}", 5, 6, "made for another purpose"),
     ]
 
     @Test("a fault is named with its line and column", arguments: faults)

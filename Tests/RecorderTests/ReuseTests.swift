@@ -1,0 +1,92 @@
+import Catalog
+import Consent
+import Foundation
+import GRDB
+import Media
+@testable import Recorder
+import Renditions
+import TestSupport
+import Testing
+
+@Suite("What would come out the same is not made again", .timeLimit(.minutes(5)))
+struct ReuseTests {
+    /// The ready renditions by stage and output: id, file's digest.
+    private static func ready(_ recorder: Recorder, _ id: RecordingID) async throws -> [String: [String]] {
+        try await recorder.catalog.read { db in
+            let rows = try Row.fetchAll(db, sql: "SELECT stage, output, id, sha256 FROM rendition WHERE recording = ? AND state = 'ready'", arguments: [id.rawValue])
+            return Dictionary(uniqueKeysWithValues: rows.map { row in ("\(row["stage"] as String).\(row["output"] as String)", [row["id"] as String, row["sha256"] as String]) })
+        }
+    }
+
+    @Test("a corrected name redoes the picture that shows it, and leaves sound and waveform as they are, to the file")
+    func renamed() async throws {
+        let rights = try Rights()
+        let recorder = rights.recorder
+        let made = try await rights.imported(["A": [.audio, .video], "B": [.audio]], pipeline: "meeting")
+        let before = try await Self.ready(recorder, made.id)
+        #expect(Set(before.keys) == ["mix.sound", "mix.opus", "composite.picture", "waveform.peaks", "thumbnail.still"])
+        _ = try await recorder.rename(made.people["A"]!, NameRequest(name: "Another name"), as: rights.moderator)
+        let plan = try await recorder.plan(of: made.id, as: rights.moderator)
+        #expect(Dictionary(uniqueKeysWithValues: plan.stages.map { ($0.name, $0.action) })
+            == ["tracks": .reuse, "mix": .reuse, "waveform": .reuse, "composite": .run, "thumbnail": .run])
+        #expect(plan.seconds > 0 && plan.stages.filter { $0.action != .run }.allSatisfy { $0.seconds == 0 })
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        let after = try await Self.ready(recorder, made.id)
+        for same in ["mix.sound", "mix.opus", "waveform.peaks"] { #expect(after[same] == before[same], "\(same)") }
+        for other in ["composite.picture", "thumbnail.still"] { #expect(after[other] != nil && after[other] != before[other], "\(other)") }
+        #expect(try await recorder.recording(made.id, as: rights.moderator).state == .ready)
+        await recorder.shutDown()
+    }
+
+    @Test("made again without any change, nothing runs; with a file missing, or another version of what makes it, it is made")
+    func unchanged() async throws {
+        let rights = try Rights()
+        let recorder = rights.recorder
+        let made = try await rights.imported(["A": [.audio], "B": [.audio]])
+        let before = try await Self.ready(recorder, made.id)
+        try await recorder.makeAgain(made.id)
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        #expect(try await Self.ready(recorder, made.id) == before)
+        let mix = try #require(before["mix.sound"]?.first)
+        try FileManager.default.removeItem(at: recorder.configuration.artifact(made.id.rawValue, mix))
+        try await recorder.makeAgain(made.id)
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        let mended = try await Self.ready(recorder, made.id)
+        #expect(mended["mix.sound"]?.first != mix && mended["waveform.peaks"] == before["waveform.peaks"], "the same sound has the same waveform")
+        try await recorder.catalog.write { try $0.execute(sql: "UPDATE rendition SET fingerprint = 'of another version' WHERE stage = 'waveform'") }
+        try await recorder.makeAgain(made.id)
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        let last = try await Self.ready(recorder, made.id)
+        #expect(last["mix.sound"] == mended["mix.sound"] && last["waveform.peaks"]?.first != before["waveform.peaks"]?.first)
+        await recorder.shutDown()
+    }
+
+    @Test("an output of a shorter retention class ends before its recording does, and takes its key and file with it")
+    func retentionClass() async throws {
+        let folder = try TemporaryFolder()
+        try """
+            name: short
+            stages:
+              tracks: {stage: depacketize}
+              mix: {stage: mix, inputs: [tracks.audio], outputs: {sound: mp4, opus: {container: ogg, retention: short}}}
+            """.write(to: folder.url.appending(path: "short.yaml"), atomically: true, encoding: .utf8)
+        let rights = try Rights { configuration in
+            configuration.pipelines = folder.url
+            configuration.retention.outputClasses = ["short": 3]
+        }
+        let recorder = rights.recorder
+        let made = try await rights.imported(["A": [.audio]], pipeline: "short")
+        let opus = try #require(try await Self.ready(recorder, made.id)["mix.opus"]?.first)
+        let file = recorder.configuration.artifact(made.id.rawValue, opus)
+        let record = try #require(try await recorder.catalog.read { try RecordingRecord.fetchOne($0, key: made.id.rawValue) })
+        let kept = try #require(try await recorder.catalog.read { try RenditionRecord.fetchOne($0, key: opus) })
+        #expect(kept.expiresAt == record.startedAt + 3 * 86_400_000_000_000 && kept.expiresAt < record.expiresAt)
+        #expect(FileManager.default.fileExists(atPath: file.path))
+        _ = try await recorder.advanceClock(bySeconds: 3 * 86_400 + 10, as: rights.operatorPrincipal)
+        try await recorder.sweep()
+        #expect(!FileManager.default.fileExists(atPath: file.path))
+        #expect(Set(try await Self.ready(recorder, made.id).keys) == ["mix.sound"])
+        await #expect(throws: (any Error).self) { try await recorder.keys.key("rendition:\(opus)") }
+        await recorder.shutDown()
+    }
+}
