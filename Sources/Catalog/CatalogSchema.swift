@@ -43,6 +43,8 @@ enum CatalogSchema {
         migrator.registerMigration("012 what a rendition was made of, and how long it took") { db in
             // The fingerprint of everything that decides its bytes: what would come out the same is not made again.
             try db.execute(sql: "ALTER TABLE rendition ADD COLUMN fingerprint TEXT; ALTER TABLE rendition ADD COLUMN made_seconds REAL")
+            // The same of a composite's pictures alone: with another mix beside them they need not be encoded again.
+            try db.execute(sql: "ALTER TABLE rendition ADD COLUMN picture_fingerprint TEXT")
         }
         return migrator
     }

@@ -106,9 +106,10 @@ extension Database {
 
     // MARK: Renditions
 
+    /// What people may get or have had; parts that wait to be put together are not among it.
     public func renditions(of recording: String, states: [String] = ["ready"]) throws -> [(rendition: RenditionRecord, members: [String])] {
         let marks = databaseQuestionMarks(count: states.count)
-        return try RenditionRecord.fetchAll(self, sql: "SELECT * FROM rendition WHERE recording = ? AND state IN (\(marks)) ORDER BY created_at, rowid",
+        return try RenditionRecord.fetchAll(self, sql: "SELECT * FROM rendition WHERE recording = ? AND kind <> 'part' AND state IN (\(marks)) ORDER BY created_at, rowid",
                                             arguments: [recording] + StatementArguments(states))
             .map { ($0, try members(of: $0.id)) }
     }

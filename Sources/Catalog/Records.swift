@@ -168,12 +168,14 @@ public struct RenditionRecord: CatalogRecord {
     public var expiresAt: Int64
     /// SHA-256, hexadecimal, of everything that decides its bytes; nil where that is not known.
     public var fingerprint: String?
-    /// How long its stage ran.
+    /// The same of a composite's pictures without the sound.
+    public var pictureFingerprint: String?
+    /// How long its stage ran; nil where it only joined parts.
     public var madeSeconds: Double?
 
     public init(id: String, recording: String, stage: String, kind: String, output: String, container: String, purpose: String, bytes: Int64, sha256: String,
                 startWall: Int64, duration: Int64, width: Int?, height: Int?, loudness: Double?, state: String, createdAt: Int64, expiresAt: Int64,
-                fingerprint: String? = nil, madeSeconds: Double? = nil) {
+                fingerprint: String? = nil, pictureFingerprint: String? = nil, madeSeconds: Double? = nil) {
         self.id = id
         self.recording = recording
         self.stage = stage
@@ -192,6 +194,7 @@ public struct RenditionRecord: CatalogRecord {
         self.createdAt = createdAt
         self.expiresAt = expiresAt
         self.fingerprint = fingerprint
+        self.pictureFingerprint = pictureFingerprint
         self.madeSeconds = madeSeconds
     }
 }

@@ -94,9 +94,10 @@ public final class Encoder {
         avcodec_free_context(&pointer)
     }
 
-    /// H.264 by x264: closed groups of two seconds, constant quality, a pinned number of threads.
+    /// H.264 by x264: closed groups of two seconds, constant quality, a pinned number of threads. Two streams of the same parameters can be put
+    /// one behind the other (`stitchable`: no header is fitted to the pictures that happen to be in it).
     public static func h264(width: Int, height: Int, frameRate: Int, preset: String, constantRateFactor: Double, threads: Int) throws(FFmpegError) -> Encoder {
-        try Encoder("libx264", Rational(1, Int32(frameRate)), options: ["preset": preset, "crf": String(constantRateFactor)]) { context in
+        try Encoder("libx264", Rational(1, Int32(frameRate)), options: ["preset": preset, "crf": String(constantRateFactor), "x264-params": "stitchable=1"]) { context in
             context.width = Int32(width)
             context.height = Int32(height)
             context.pix_fmt = AV_PIX_FMT_YUV420P

@@ -54,10 +54,9 @@ extension Recorder {
             throw RecorderError(.conflict, "a recording that is \(record.state) has no plan", hint: "it is made when the recording has stopped")
         }
         let pipeline = try pipeline(named: record.pipeline)
-        let (tracks, _) = try await plannedTracks(of: id)
-        let plan = Plan(pipeline, tracks: tracks)
+        let (tracks, _, length) = try await plannedTracks(of: id)
+        let plan = Plan(pipeline, tracks: tracks, seconds: length)
         let costs = try await StageCosts(catalog)
-        let length = Double((record.stoppedAt ?? clock.now.nanoseconds) - record.startedAt) / 1e9
         let work = StageWork(recorder: self)
         var reused: Set<String> = []
         var stages: [PlanView.Stage] = []
@@ -76,7 +75,7 @@ extension Recorder {
                 view.seconds = costs.seconds(stage.kind, length: length) * Double(waiting)
             } else if let skipped = plan.skipped.first(where: { $0.stage == stage.name }) {
                 (view.action, view.reason) = (.skip, skipped.reason)
-            } else if let job = jobs.first {
+            } else if let job = jobs.last {
                 let isSettled = view.after.allSatisfy { name in reused.contains(name) || !plan.jobs.contains { $0.stageName == name } }
                 let isThere = isSettled ? try await work.isReusable(StagePayload(recording: id, purpose: purpose, job: job)) : false
                 if isThere {
@@ -84,7 +83,7 @@ extension Recorder {
                     reused.insert(stage.name)
                 } else {
                     view.reason = isSettled ? "inputs, parameters or versions have changed, or it was never made" : "what it reads is made first"
-                    view.seconds = costs.seconds(stage.kind, length: length)
+                    view.seconds = costs.seconds(job.isInParts ? .composePart : stage.kind, length: length)
                 }
             }
             stages.append(view)
@@ -115,7 +114,7 @@ struct StageCosts {
         switch kind {
         case .depacketize: 0.001
         case .mix: 0.02
-        case .compose: 0.3
+        case .compose, .composePart: 0.3
         case .waveform: 0.003
         case .thumbnail: 0.002
         }

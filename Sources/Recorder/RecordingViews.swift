@@ -48,7 +48,7 @@ extension Recorder {
             stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
             releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
             streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot, streams) },
-            progress: jobs.map { Self.view($0, streams.map(\.stream)) }, problems: problems, restriction: hold.map { Self.view($0, principal) })
+            progress: Self.progress(jobs, streams.map(\.stream)), problems: problems, restriction: hold.map { Self.view($0, principal) })
     }
 
     static func list(_ json: String) -> [String] { decoded(json) ?? [] }
@@ -72,6 +72,23 @@ extension Recorder {
     }
 
     static func unsupported(_ stream: StreamRecord) -> [String] { (decoded(stream.format) as TrackFormat?).map(unsupported) ?? [] }
+
+    /// One line for each job; parts of a picture are one together.
+    private static func progress(_ jobs: [Job], _ streams: [StreamRecord]) -> [StageProgressView] {
+        let partKind = StageWorker.kind(of: .composePart)
+        let parts = Dictionary(grouping: jobs.filter { $0.kind == partKind }) { String($0.name.split(separator: "/")[0]) }
+        var told: Set<String> = []
+        return jobs.compactMap { job in
+            guard job.kind == partKind else { return view(job, streams) }
+            let stage = String(job.name.split(separator: "/")[0])
+            guard told.insert(stage).inserted, let all = parts[stage] else { return nil }
+            let views = all.map { view($0, streams) }
+            // The first that is not done speaks for all.
+            let worst = all.firstIndex { $0.state.isDead } ?? all.firstIndex { $0.state == .running } ?? all.firstIndex { $0.state != .done } ?? 0
+            let done = zip(all, views).reduce(0) { $0 + ($1.0.state == .done ? 1 : $1.1.progress) } / Double(all.count)
+            return StageProgressView(stage: "\(stage), \(all.count) parts", state: views[worst].state, progress: done, attempts: views[worst].attempts, error: views[worst].error)
+        }
+    }
 
     private static func view(_ job: Job, _ streams: [StreamRecord]) -> StageProgressView {
         let track = job.name.split(separator: "/").dropFirst().first.map(String.init)

@@ -10,14 +10,15 @@ extension Recorder {
 
     /// Ends renditions whose own date comes before their recording's: the class of their output, or a consent in them, is shorter.
     ///
+    /// What ends with its recording is that one's to end: its receipt names it.
+    ///
     /// Out of reach in one transaction, then key, then file; a kill in between is made good at the next start, like a superseded version's.
-    func sweepRenditions() async throws {
-        let now = clock.settled
+    func sweepRenditions(pastDateAt now: WallTime) async throws {
         let ended = try await catalog.write { db in
             let due = try Row.fetchAll(db, sql: """
                 UPDATE rendition SET state = 'erased' WHERE id IN (
                   SELECT rendition.id FROM rendition JOIN recording ON recording.id = rendition.recording
-                  WHERE rendition.state = 'ready' AND rendition.expires_at <= ?1 AND recording.state NOT IN ('expired','erased')
+                  WHERE rendition.state = 'ready' AND rendition.expires_at <= ?1 AND recording.expires_at > ?1 AND recording.state NOT IN ('expired','erased')
                   AND NOT EXISTS (SELECT 1 FROM restriction WHERE restriction.recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?1)
                   ORDER BY rendition.expires_at LIMIT ?2)
                 RETURNING id, recording

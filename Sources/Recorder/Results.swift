@@ -98,7 +98,7 @@ extension Recorder {
     }
 
     func readable(_ id: RenditionID, _ principal: Principal) async throws -> (RenditionRecord, RecordingRecord) {
-        guard let rendition = try await catalog.read({ try RenditionRecord.fetchOne($0, key: id.rawValue) }), let recording = RecordingID(rawValue: rendition.recording) else {
+        guard let rendition = try await catalog.read({ try RenditionRecord.fetchOne($0, key: id.rawValue) }), rendition.kind != StageKind.partKind, let recording = RecordingID(rawValue: rendition.recording) else {
             throw Self.notFound
         }
         let record = try await recordingRecord(recording, principal)

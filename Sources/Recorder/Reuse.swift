@@ -13,11 +13,68 @@ extension StageWork {
     /// What was there to be used again was erased meanwhile.
     struct ReuseLost: Error {}
 
+    /// Finds the fingerprint, and what is there with it.
+    func lookForReusable(_ payload: StagePayload, _ preparation: inout StagePreparation) async throws {
+        try await fingerprint(payload, &preparation)
+        preparation.reusable = try await reusable(payload, preparation)
+        guard payload.job.part != nil, preparation.reusable == nil, let pictures = preparation.pictureFingerprint else { return }
+        preparation.isCovered = try await recorder.catalog.read { try Self.whole(pictures, payload.recording, payload.job.stageName, $0) } != nil
+    }
+
     /// Nil where it cannot be known; then the stage runs.
-    func fingerprint(_ payload: StagePayload, _ preparation: StagePreparation) async -> String? {
-        guard let sources = preparation.sources, let version = await version() else { return nil }
-        return Ingredients(version: version, stage: payload.job.kind, parameters: payload.job.parameters, outputs: payload.job.outputs, purpose: payload.purpose,
-                           span: preparation.order.span, inputs: sources).fingerprint
+    private func fingerprint(_ payload: StagePayload, _ preparation: inout StagePreparation) async throws {
+        guard let sources = preparation.sources, let version = await version() else { return }
+        let job = payload.job
+        func ingredients(_ stage: StageKind, _ outputs: [Pipeline.Output], _ inputs: [Ingredients.Source]) -> Ingredients {
+            Ingredients(version: version, stage: stage, parameters: job.parameters, outputs: outputs, purpose: payload.purpose, span: preparation.order.span, inputs: inputs)
+        }
+        if let part = job.part {
+            var pictures = ingredients(.composePart, [], sources)
+            pictures.parts = part.count
+            preparation.pictureFingerprint = pictures.fingerprint
+            pictures.part = part.index
+            preparation.fingerprint = pictures.fingerprint
+        } else {
+            preparation.fingerprint = ingredients(job.kind, job.outputs, sources).fingerprint
+        }
+    }
+
+    /// The whole that has these pictures already, beside another mix perhaps.
+    private static func whole(_ pictures: String, _ recording: RecordingID, _ stage: String, _ db: Database) throws -> RenditionRecord? {
+        try RenditionRecord.fetchOne(db, sql: "SELECT * FROM rendition WHERE recording = ? AND stage = ? AND picture_fingerprint = ? AND state = 'ready'",
+                                     arguments: [recording.rawValue, stage, pictures])
+    }
+
+    /// The parts of a picture as inputs; or the version that has the same pictures. Throws where one is missing or was made of something else:
+    /// what is put together is of one piece.
+    func prepareParts(_ payload: StagePayload, _ stage: String, _ output: String, _ tracks: [Ingredients.Source], _ count: Int,
+                      _ preparation: inout StagePreparation, _ members: inout Set<StagePreparation.Member>) async throws {
+        var pictures = version(of: payload, tracks, preparation.order.span, await version())
+        pictures?.parts = count
+        let whole = pictures?.fingerprint
+        preparation.pictureFingerprint = whole
+        let expected = (0..<count).map { index in
+            pictures?.part = index
+            return pictures?.fingerprint
+        }
+        let (parts, same) = try await recorder.catalog.read { db in
+            let parts = try (0..<count).compactMap { index in
+                try RenditionRecord.fetchOne(db, sql: "SELECT * FROM rendition WHERE recording = ? AND stage = ? AND output = ? AND kind = ? AND state = 'ready'",
+                                             arguments: [payload.recording.rawValue, stage, StagePart(index: index, count: count).output(of: output), StageKind.partKind])
+            }
+            return (parts, try whole.flatMap { try Self.whole($0, payload.recording, stage, db) })
+        }
+        let isWhole = parts.count == count && parts.map(\.fingerprint) == expected
+        guard isWhole || same != nil else { throw StageRunError.failed(StageFailure(code: .damagedInput, what: "a part of the picture is missing, or was made of something else")) }
+        for made in isWhole ? parts : [same].compactMap(\.self) {
+            guard let id = RenditionID(rawValue: made.id) else { throw Recorder.notFound }
+            try await open(made, id, &preparation, &members)
+        }
+        if let whole { preparation.sources?.append(.rendition(fingerprint: whole, output: output, start: preparation.order.span?.start ?? WallTime(nanoseconds: 0))) } else { preparation.sources = nil }
+    }
+
+    private func version(of payload: StagePayload, _ tracks: [Ingredients.Source], _ span: WallSpan?, _ version: String?) -> Ingredients? {
+        version.map { Ingredients(version: $0, stage: .composePart, parameters: payload.job.parameters, outputs: [], purpose: payload.purpose, span: span, inputs: tracks) }
     }
 
     /// The renditions of an earlier run with the same fingerprint, one for each output and with its file; nil where any is missing.
@@ -31,9 +88,24 @@ extension StageWork {
 
     /// Whether running this now would give what is there. Nothing is written.
     func isReusable(_ payload: StagePayload) async throws -> Bool {
-        let preparation = try await prepare(payload, Lease(job: .random(), token: 0), opensOutputs: false)
-        preparation.closeDescriptors()
-        return preparation.reusable != nil
+        do {
+            let preparation = try await prepare(payload, Lease(job: .random(), token: 0), opensOutputs: false)
+            preparation.closeDescriptors()
+            return preparation.reusable != nil
+        } catch StageRunError.failed(_) {
+            // What it reads is not there.
+            return false
+        }
+    }
+
+    /// Completes the job of a part that an earlier version has. Throws ``LeaseLost``, ``ReuseLost``.
+    func skip(_ preparation: StagePreparation, _ payload: StagePayload, _ job: Job) async throws {
+        let now = recorder.clock.now
+        try await recorder.catalog.write { [jobs = recorder.jobs] db in
+            guard try jobs.complete(job.lease, now: now, in: db) else { throw LeaseLost() }
+            guard let pictures = preparation.pictureFingerprint, try Self.whole(pictures, payload.recording, payload.job.stageName, db) != nil else { throw ReuseLost() }
+            try Self.settle(jobs.jobs(owner: job.owner, run: job.run, in: db), db)
+        }
     }
 
     private static func renditions(_ fingerprint: String, _ payload: StagePayload, _ db: Database) throws -> [String]? {

@@ -21,6 +21,10 @@ struct StagePreparation: Sendable {
     /// What goes in, as its fingerprint wants it; nil where something has none.
     var sources: [Ingredients.Source]? = []
     var fingerprint: String?
+    /// Of a composite and its parts: that of all its pictures.
+    var pictureFingerprint: String?
+    /// It is a part of pictures that an earlier version has already.
+    var isCovered = false
     /// The renditions that are there already and would come out the same.
     var reusable: [String]?
 
@@ -56,7 +60,7 @@ extension StageWork {
             let people = try record.map { try db.participants(of: $0.meeting) } ?? []
             return (try db.streams(of: recording.rawValue, recordedOnly: true), try db.consentState(of: recording), Dictionary(people.map { ($0.participant.id, $0.name) }) { first, _ in first })
         }
-        var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil))
+        var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil, part: payload.job.part))
         do {
             if let track = payload.job.track {
                 guard let (stream, people) = streams.first(where: { $0.stream.track == track.rawValue }) else { throw Recorder.notFound }
@@ -72,9 +76,8 @@ extension StageWork {
                     return Recorder.allow(people, kind, payload.purpose, state, at: now)
                 }
                 try await prepareInputs(payload, usable, names, &preparation)
-                preparation.fingerprint = await fingerprint(payload, preparation)
-                if mayReuse { preparation.reusable = try await reusable(payload, preparation) }
-                if preparation.reusable == nil, opensOutputs { try await prepareOutputs(payload, lease, &preparation) }
+                if mayReuse { try await lookForReusable(payload, &preparation) }
+                if preparation.reusable == nil, !preparation.isCovered, opensOutputs { try await prepareOutputs(payload, lease, &preparation) }
             }
         } catch {
             preparation.closeDescriptors()
@@ -121,36 +124,43 @@ extension StageWork {
         for input in payload.job.inputs {
             switch input {
             case .tracks(_, let kind):
-                for (stream, people) in usable where stream.kind == kind.rawValue {
-                    guard let track = TrackID(rawValue: stream.track), let summary: TrackSummary = Recorder.decoded(stream.summary) else { continue }
-                    let place = try preparation.open(recorder.configuration.artifact(recording.rawValue, stream.track).path, O_RDONLY)
-                    let label = people.compactMap { names[$0] ?? nil }.joined(separator: ", ")
-                    // Only a picture shows the name.
-                    preparation.sources?.append(.track(id: track, bytes: stream.bytes ?? 0, summary: summary, people: people.sorted(), label: payload.job.kind == .compose ? label : nil))
+                // Only a picture shows the name.
+                let isDrawn = [.compose, .composePart].contains(payload.job.kind)
+                for track in Self.sources(usable, [kind], names) {
+                    let place = try preparation.open(recorder.configuration.artifact(recording.rawValue, track.id.rawValue).path, O_RDONLY)
                     preparation.order.inputs.append(StageInput(
-                        descriptors: [place], key: try await recorder.keys.key(KeyStore.track(track)),
-                        content: .track(context: Self.trackContext(recording, track, kind), track: summary),
-                        participant: people.count == 1 ? ParticipantID(rawValue: people[0]) : nil, label: label))
-                    members.formUnion(people.map { .init(participant: $0, modality: kind.modality) })
+                        descriptors: [place], key: try await recorder.keys.key(KeyStore.track(track.id)),
+                        content: .track(context: Self.trackContext(recording, track.id, kind), track: track.summary),
+                        participant: track.people.count == 1 ? ParticipantID(rawValue: track.people[0]) : nil, label: isDrawn ? track.label : nil))
+                    members.formUnion(track.people.map { .init(participant: $0, modality: kind.modality) })
+                    preparation.sources?.append(track.source(isLabelled: isDrawn))
                 }
+            case .parts(let stage, let output, let kinds, let count):
+                let tracks = Self.sources(usable, kinds, names).map { $0.source(isLabelled: true) }
+                try await prepareParts(payload, stage, output, tracks, count, &preparation, &members)
             case .output(let stage, let name):
-                guard let made = try await recorder.catalog.read({ db in
+                guard let made: RenditionRecord = try await recorder.catalog.read({ db in
                     try RenditionRecord.fetchOne(db, sql: "SELECT * FROM rendition WHERE recording = ? AND stage = ? AND output = ? AND state = 'ready'", arguments: [recording.rawValue, stage, name])
                 }), let id = RenditionID(rawValue: made.id) else { continue }
-                let place = try preparation.open(recorder.configuration.artifact(recording.rawValue, made.id).path, O_RDONLY)
-                preparation.order.inputs.append(StageInput(
-                    descriptors: [place], key: try await recorder.keys.key(KeyStore.rendition(id)),
-                    content: .rendition(context: SealedContext(recording: recording, object: KeyStore.rendition(id), modality: made.kind, part: name),
-                                        startWall: WallTime(nanoseconds: made.startWall))))
+                try await open(made, id, &preparation, &members)
                 if let fingerprint = made.fingerprint { preparation.sources?.append(.rendition(fingerprint: fingerprint, output: name, start: WallTime(nanoseconds: made.startWall))) } else { preparation.sources = nil }
-                let below = try await recorder.catalog.read { db in
-                    try Row.fetchAll(db, sql: "SELECT participant, modality FROM rendition_member WHERE rendition = ?", arguments: [made.id])
-                        .compactMap { row in Modality(rawValue: row["modality"]).map { StagePreparation.Member(participant: row["participant"], modality: $0) } }
-                }
-                members.formUnion(below)
             }
         }
         preparation.members = members.sorted { ($0.participant, $0.modality.rawValue) < ($1.participant, $1.modality.rawValue) }
+    }
+
+    /// Another stage's output as an input, and whose media is in it.
+    func open(_ made: RenditionRecord, _ id: RenditionID, _ preparation: inout StagePreparation, _ members: inout Set<StagePreparation.Member>) async throws {
+        guard let recording = RecordingID(rawValue: made.recording) else { throw Recorder.notFound }
+        let place = try preparation.open(recorder.configuration.artifact(made.recording, made.id).path, O_RDONLY)
+        preparation.order.inputs.append(StageInput(
+            descriptors: [place], key: try await recorder.keys.key(KeyStore.rendition(id)),
+            content: .rendition(context: SealedContext(recording: recording, object: KeyStore.rendition(id), modality: made.kind, part: made.output),
+                                startWall: WallTime(nanoseconds: made.startWall))))
+        let below = try await recorder.catalog.read { db in
+            try db.membership(of: made.id).compactMap { entry in Modality(rawValue: entry.modality).map { StagePreparation.Member(participant: entry.participant, modality: $0) } }
+        }
+        members.formUnion(below)
     }
 
     private func prepareOutputs(_ payload: StagePayload, _ lease: Lease, _ preparation: inout StagePreparation) async throws {
@@ -205,7 +215,10 @@ extension StageWork {
 
     /// The versions that those about to be entered take the place of.
     private static func supersede(_ preparation: StagePreparation, _ payload: StagePayload, _ db: Database) throws -> [String] {
-        try preparation.outputs.flatMap { output in
+        // Parts are put together: they have done their duty.
+        let parts = payload.job.kind != .compose ? [] : try String.fetchAll(db, sql: "UPDATE rendition SET state = 'erased' WHERE recording = ? AND stage = ? AND kind = ? AND state = 'ready' RETURNING id",
+                                                                            arguments: [payload.recording.rawValue, payload.job.stageName, StageKind.partKind])
+        return try parts + preparation.outputs.flatMap { output in
             try String.fetchAll(db, sql: "UPDATE rendition SET state = 'erased' WHERE recording = ? AND stage = ? AND output = ? AND state = 'ready' RETURNING id",
                                 arguments: [payload.recording.rawValue, payload.job.stageName, output.name])
         }
@@ -241,8 +254,10 @@ extension StageWork {
                 purpose: payload.purpose.rawValue, bytes: report.bytes, sha256: sha256, startWall: report.startWall.nanoseconds,
                 duration: report.duration.count, width: report.width, height: report.height, loudness: report.loudnessLUFS, state: "ready", createdAt: now.nanoseconds,
                 expiresAt: Self.expiry(of: output.name, preparation, payload, record, state), fingerprint: preparation.fingerprint,
-                madeSeconds: job.startedAt.map { (now - $0).seconds }), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
+                pictureFingerprint: payload.job.kind == .compose ? preparation.pictureFingerprint : nil,
+                madeSeconds: payload.job.isInParts ? nil : job.startedAt.map { (now - $0).seconds }), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
         }
+        guard payload.job.part == nil else { return true }
         try AuditLog.append(actor: "worker", action: "rendition.made", object: recording.rawValue, detail: payload.job.stageName, now: now, db)
         return true
     }

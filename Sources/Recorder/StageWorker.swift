@@ -61,7 +61,7 @@ public final class StageWorker: Service {
     static func kind(of stage: StageKind) -> JobKind { JobKind(rawValue: stage.rawValue) }
 
     /// Encodes of pictures take as long as the meeting; everything else finishes soon, and the sound is waited for first.
-    static func lane(of stage: StageKind) -> Lane { stage == .compose ? .heavy : .light }
+    static func lane(of stage: StageKind) -> Lane { [.compose, .composePart].contains(stage) ? .heavy : .light }
 }
 
 /// What this machine has for stages.
@@ -116,9 +116,12 @@ final class StageWork: JobWork {
 
     private func make(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws {
         var preparation = try await prepare(payload, job.lease)
-        if let there = preparation.reusable {
+        if preparation.reusable != nil || preparation.isCovered {
             preparation.closeDescriptors()
-            do { return try await reuse(there, preparation, payload, job) } catch is ReuseLost {}
+            do {
+                if let there = preparation.reusable { return try await reuse(there, preparation, payload, job) }
+                return try await skip(preparation, payload, job)
+            } catch is ReuseLost {}
             preparation = try await prepare(payload, job.lease, mayReuse: false)
         }
         try await make(preparation, payload, job, run)

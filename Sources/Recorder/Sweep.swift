@@ -32,7 +32,8 @@ extension Recorder {
     /// trouble stays its own; what still fails is logged, counts as past its date, and is tried again with the next sweep.
     @discardableResult
     public func sweep() async throws -> Int {
-        let due = try await catalog.read { [now = clock.settled] in try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
+        let now = clock.settled
+        let due = try await catalog.read { try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
         var ended = 0
         for start in stride(from: 0, to: due.count, by: Self.sweepBatchMax) {
             if start > 0 { await confirmConsents() }
@@ -47,7 +48,7 @@ extension Recorder {
                 }
             }
         }
-        try await sweepRenditions()
+        try await sweepRenditions(pastDateAt: now)
         return ended
     }
 

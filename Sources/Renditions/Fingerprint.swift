@@ -13,6 +13,9 @@ public struct Ingredients: Codable, Sendable {
     public var purpose: Purpose
     public var span: WallSpan?
     public var inputs: [Source]
+    /// Of a picture in parts: which one, and of how many. Both nil for everything else, the first nil for all parts together.
+    public var part: Int?
+    public var parts: Int?
 
     public enum Source: Codable, Sendable {
         /// A track's file is made once: its id, its length and what was found out about it stand for its bytes.

@@ -21,6 +21,7 @@ extension Pipeline {
                 result.preset = value.text
             case (_, "constant_rate_factor"): result.constantRateFactor = try value.number(in: 0...51, whole: false)
             case (_, "threads"): result.threads = Int(try value.number(in: 1...64, whole: true))
+            case (_, "part_seconds"): result.partSeconds = Int(try value.number(in: 0...86_400, whole: true))
             case (_, "hold_seconds"): result.holdSeconds = try value.number(in: 0...3600, whole: false)
             case (_, "peaks_per_second"): result.peaksPerSecond = Int(try value.number(in: 1...1000, whole: true))
             case (_, "at"): result.thumbnailAt = try value.number(in: 0...1, whole: false)

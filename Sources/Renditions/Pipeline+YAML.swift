@@ -62,8 +62,8 @@ extension Pipeline {
     private static func stage(_ entry: Entry) throws(PipelineError) -> Stage {
         let fields = try Fields(entry.value.node, allowed: ["stage", "when", "inputs", "outputs", "parameters"])
         let kindName = try fields.required("stage")
-        guard let kind = StageKind(rawValue: kindName.text) else {
-            throw kindName.fault("unknown stage '\(kindName.text)'", "one of: " + StageKind.allCases.map(\.rawValue).joined(separator: ", "))
+        guard let kind = StageKind.inPipelines.first(where: { $0.rawValue == kindName.text }) else {
+            throw kindName.fault("unknown stage '\(kindName.text)'", "one of: " + StageKind.inPipelines.map(\.rawValue).joined(separator: ", "))
         }
         guard let first = entry.key.first, first.isLetter, entry.key.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "-" || $0 == "_" }) else {
             throw entry.keyFault("'\(entry.key)' is no name for a stage", "letters, digits, - and _, starting with a letter")

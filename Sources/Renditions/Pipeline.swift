@@ -54,10 +54,12 @@ public struct Pipeline: Hashable, Sendable {
         case tracks(stage: String, kind: MediaKind)
         /// `mix.sound`: one output of another stage.
         case output(stage: String, name: String)
+        /// The parts of a stage's own picture, `count` of them, or an earlier version made of the same `kinds` of tracks. Planned, never written.
+        case parts(stage: String, output: String, kinds: [MediaKind], count: Int)
 
         public var stage: String {
             switch self {
-            case .tracks(let stage, _), .output(let stage, _): stage
+            case .tracks(let stage, _), .output(let stage, _), .parts(let stage, _, _, _): stage
             }
         }
     }
@@ -81,7 +83,7 @@ extension StageKind {
         switch self {
         case .depacketize: [.matroska]
         case .mix: [.mp4, .ogg]
-        case .compose: [.mp4]
+        case .compose, .composePart: [.mp4]
         case .waveform: [.json]
         case .thumbnail: [.jpeg]
         }
@@ -92,7 +94,7 @@ extension StageKind {
         switch self {
         case .depacketize: []
         case .mix: ["loudness_lufs", "true_peak_db", "channels", "audio_bitrate"]
-        case .compose: ["width", "height", "frame_rate", "preset", "constant_rate_factor", "threads", "hold_seconds"]
+        case .compose, .composePart: ["width", "height", "frame_rate", "preset", "constant_rate_factor", "threads", "hold_seconds", "part_seconds"]
         case .waveform: ["peaks_per_second"]
         case .thumbnail: ["at", "width"]
         }

@@ -14,8 +14,8 @@ public struct Plan: Hashable, Sendable {
     /// Compiles `pipeline` for the tracks of a recording.
     ///
     /// A stage without anything to read (no picture: no composite) is left out, and so is what reads only from it. Tracks that were
-    /// depacketized before are not touched again.
-    public init(_ pipeline: Pipeline, tracks: [PlannedTrack]) {
+    /// depacketized before are not touched again. `seconds`: the recording's length, by which pictures are divided into parts.
+    public init(_ pipeline: Pipeline, tracks: [PlannedTrack], seconds: Double = 0) {
         jobs = []
         skipped = []
         for stage in pipeline.stages {
@@ -36,14 +36,40 @@ public struct Plan: Hashable, Sendable {
                 switch input {
                 // A composite needs a picture: the sound alone is what the mix already is.
                 case .tracks(_, let kind): (stage.kind != .compose || kind != .audio) && tracks.contains { $0.kind == kind && $0.purposes.contains(purpose) }
-                case .output(let name, _): stage.kind != .compose && jobs.contains { $0.stageName == name }
+                case .output(let name, _), .parts(let name, _, _, _): stage.kind != .compose && jobs.contains { $0.stageName == name }
                 }
             }
             guard wanted else {
                 skipped.append(Skipped(stage: stage.name, reason: Self.reason(stage, tracks, purpose)))
                 continue
             }
-            jobs.append(PlannedJob(stage: stage, track: nil, dependencies: dependencies.map(\.name)))
+            var whole = PlannedJob(stage: stage, track: nil, dependencies: dependencies.map(\.name))
+            let parts = Self.parts(of: stage, seconds: seconds, after: dependencies)
+            if let output = stage.outputs.first, !parts.isEmpty {
+                jobs += parts
+                let kinds = stage.inputs.compactMap(\.pictureKind)
+                whole.inputs = [.parts(stage: stage.name, output: output.name, kinds: kinds, count: parts.count)] + whole.inputs.filter { if case .output = $0 { true } else { false } }
+                whole.dependencies += parts.map(\.name)
+            }
+            jobs.append(whole)
+        }
+    }
+
+    /// A long picture's parts, each at least as long as `part_seconds`; none for a short one.
+    private static func parts(of stage: Pipeline.Stage, seconds: Double, after dependencies: [PlannedJob]) -> [PlannedJob] {
+        guard stage.kind == .compose, let length = stage.parameters.partSeconds, length > 0, let output = stage.outputs.first, seconds.isFinite else { return [] }
+        let count = min(StagePart.countMax, Int(min(seconds, 86_400)) / length)
+        guard count > 1 else { return [] }
+        // The mix is not waited for: it is joined at the end.
+        let tracks = dependencies.filter { $0.kind == .depacketize }.map(\.name)
+        return (0..<count).map { index in
+            var part = PlannedJob(stage: stage, track: nil, dependencies: tracks)
+            part.name = "\(stage.name)/part-\(index + 1)"
+            part.kind = .composePart
+            part.part = StagePart(index: index, count: count)
+            part.inputs = stage.inputs.filter { $0.pictureKind != nil }
+            part.outputs = [Pipeline.Output(name: part.part?.output(of: output.name) ?? output.name, container: .mp4)]
+            return part
         }
     }
 
@@ -87,6 +113,11 @@ public struct PlannedJob: Hashable, Codable, Sendable {
     public var parameters: StageParameters
     /// Names of the jobs that must be done before.
     public var dependencies: [String]
+    /// Which part of a picture it makes.
+    public var part: StagePart?
+
+    /// It puts parts together.
+    public var isInParts: Bool { inputs.contains { if case .parts = $0 { true } else { false } } }
 
     init(stage: Pipeline.Stage, track: TrackID?, dependencies: [String]) {
         name = track.map { "\(stage.name)/\($0)" } ?? stage.name
@@ -97,5 +128,18 @@ public struct PlannedJob: Hashable, Codable, Sendable {
         outputs = stage.outputs
         parameters = stage.parameters
         self.dependencies = dependencies
+    }
+}
+
+extension StagePart {
+    /// What a part's output is called, beside those of the stage itself: no pipeline file can name it so.
+    public func output(of whole: String) -> String { "\(whole)#\(index + 1)" }
+}
+
+extension Pipeline.Input {
+    /// The kind of tracks that give pictures to a grid.
+    var pictureKind: MediaKind? {
+        guard case .tracks(_, let kind) = self, kind != .audio else { return nil }
+        return kind
     }
 }

@@ -14,13 +14,36 @@ public struct StageOrder: Codable, Sendable {
     public var outputs: [StageOutput]
     /// The stretch of wall time that a rendition covers; presentation time 0 is `start`. Nil for `depacketize`.
     public var span: WallSpan?
+    /// composePart: which stretch of the span.
+    public var part: StagePart?
 
-    public init(stage: StageKind, parameters: StageParameters, inputs: [StageInput], outputs: [StageOutput], span: WallSpan?) {
+    public init(stage: StageKind, parameters: StageParameters, inputs: [StageInput], outputs: [StageOutput], span: WallSpan?, part: StagePart? = nil) {
         self.stage = stage
         self.parameters = parameters
         self.inputs = inputs
         self.outputs = outputs
         self.span = span
+        self.part = part
+    }
+}
+
+/// One of several parts of a picture that are made side by side.
+public struct StagePart: Hashable, Codable, Sendable {
+    /// Most parts of one picture.
+    public static let countMax = 240
+    /// From 0.
+    public var index: Int
+    public var count: Int
+
+    public init(index: Int, count: Int) {
+        self.index = index
+        self.count = count
+    }
+
+    /// Its ticks of `all`: parts differ by one at most, and every tick is in exactly one.
+    public func ticks(of all: Int) -> Range<Int> {
+        guard count > 0, (0..<count).contains(index), all >= 0 else { return 0..<0 }
+        return all * index / count..<all * (index + 1) / count
     }
 }
 
@@ -30,15 +53,29 @@ public enum StageKind: String, Codable, Sendable, CaseIterable {
     case depacketize
     /// All sound tracks to one loudness-normalised mix.
     case mix
-    /// All picture tracks to one grid with name labels, joined with the mix.
+    /// All picture tracks to one grid with name labels, joined with the mix; of a long recording only the joining.
     case compose
+    /// One part of a long recording's grid, without sound. Planned from a compose stage, never written in a pipeline file.
+    case composePart = "compose-part"
     /// A mix to the peaks that a player draws (JSON, audiowaveform's version 2 layout).
     case waveform
     /// A composite to one still picture (JPEG).
     case thumbnail
 
     /// What people call the result: the `kind` of a rendition in the API and in `result.json`.
-    public var renditionKind: String { self == .compose ? "composite" : rawValue }
+    public var renditionKind: String {
+        switch self {
+        case .compose: "composite"
+        case .composePart: Self.partKind
+        default: rawValue
+        }
+    }
+
+    /// The kind of what is no result: a part that waits for the others.
+    public static let partKind = "part"
+
+    /// Those that a pipeline file may name.
+    public static let inPipelines = allCases.filter { $0 != .composePart }
 }
 
 /// A half-open stretch of wall time.
@@ -71,6 +108,8 @@ public struct StageParameters: Hashable, Codable, Sendable {
     public var preset: String = "veryfast"
     public var constantRateFactor: Double = 25
     public var threads: Int = 2
+    /// compose: seconds of a part, where a recording is at least two of them long: parts are made side by side. Nil or 0: in one piece.
+    public var partSeconds: Int?
     /// compose: longest time a camera's last picture is held when nothing new comes, in seconds.
     public var holdSeconds: Double = 1
     /// waveform: peaks per second.
@@ -101,6 +140,12 @@ public struct StageInput: Codable, Sendable {
         case track(context: SealedContext, track: TrackSummary)
         /// A sealed rendition made by another stage.
         case rendition(context: SealedContext, startWall: WallTime)
+    }
+
+    /// compose: pictures that are there already, a part or the whole of an earlier version.
+    public var isPicture: Bool {
+        guard case .rendition(let context, _) = content else { return false }
+        return [StageKind.composePart, .compose].map(\.renditionKind).contains(context.modality)
     }
 
     public init(descriptors: [Int], key: DataKey, content: Content, participant: ParticipantID? = nil, label: String? = nil) {

@@ -7,66 +7,84 @@ extension StageRun {
     /// Most tiles of one picture.
     static let tilesMax = 49
 
-    /// All picture tracks in a grid, H.264, with the mix beside it, in an MP4 that plays while it loads.
+    /// All picture tracks in a grid, H.264, with the mix beside it, in an MP4 that plays while it loads; or one part of it, without sound; or the
+    /// whole put together from its parts.
     func compose() throws -> StageResult {
-        let span = try span()
-        let parameters = order.parameters
-        let pictures = order.inputs.filter { if case .track(_, let summary) = $0.content { summary.kind != .audio } else { false } }
-        guard !pictures.isEmpty else { throw StageFailure(code: .nothingToDo, what: "no picture was recorded") }
-        guard pictures.count <= Self.tilesMax else { throw StageFailure(code: .limitExceeded, what: "\(pictures.count) pictures", hint: "at most \(Self.tilesMax) fit a grid") }
-        let cells = Tile.grid(pictures.count, width: parameters.width, height: parameters.height)
-        let tiles = try zip(pictures, cells).compactMap { input, cell -> Tile? in
-            guard case .track(let context, let summary) = input.content else { return nil }
-            return try Tile(source(input, context), summary: summary, label: input.label, cell: cell, holdSeconds: parameters.holdSeconds)
-        }
-
-        let output = try output()
-        let rate = parameters.frameRate
-        let head = MovieHead.bytes(seconds: span.duration.seconds, picturesPerSecond: rate)
-        let sink = try sink(output, windowBytes: head + 4_096)
-        let muxer = try Muxer(sink, as: .mp4, options: ["moov_size": String(head)])
-        let encoder = try Encoder.h264(width: parameters.width, height: parameters.height, frameRate: rate, preset: parameters.preset,
-                                       constantRateFactor: parameters.constantRateFactor, threads: parameters.threads)
-        let stream = try muxer.addStream(encoder)
-        let sound = try mixedSound(muxer)
-        try muxer.writeHeader()
-
-        let canvas = try Frame.picture(width: parameters.width, height: parameters.height)
-        canvas.fill(x: 0, y: 0, width: parameters.width, height: parameters.height, luma: 24)
-        let packet = Packet()
-        let ticks = Int((span.duration.seconds * Double(rate)).rounded(.up))
-        let half = Nanoseconds(count: 500_000_000 / Int64(rate))
-        for tick in 0..<ticks {
-            let now = span.start + Nanoseconds(count: Int64(tick) * 1_000_000_000 / Int64(rate))
-            try canvas.makeWritable()
-            for tile in tiles { try tile.draw(on: canvas, now: now, tolerance: half) }
-            canvas.pts = Int64(tick)
-            try encoder.send(canvas)
-            while try encoder.receive(into: packet) {
-                packet.duration = 1
-                try muxer.write(packet, stream: stream, timeBase: encoder.timeBase)
-            }
-            try sound?.copy(upTo: Double(tick) / Double(rate))
-            progress(Double(tick) / Double(ticks))
-        }
-        try encoder.drain()
-        while try encoder.receive(into: packet) {
-            packet.duration = 1
-            try muxer.write(packet, stream: stream, timeBase: encoder.timeBase)
+        if order.inputs.contains(where: \.isPicture) { return try join() }
+        let rate = order.parameters.frameRate
+        let all = Int((try span().duration.seconds * Double(rate)).rounded(.up))
+        let ticks = order.part?.ticks(of: all) ?? 0..<all
+        guard !ticks.isEmpty else { throw StageFailure(code: .nothingToDo, what: "there is no time to fill") }
+        let composer = try Composer(self, from: ticks.lowerBound)
+        let movie = try Movie(self, ticks: ticks.count)
+        let stream = try movie.muxer.addStream(composer.encoder)
+        let sound = try order.part == nil ? mixedSound(movie.muxer) : nil
+        try movie.muxer.writeHeader()
+        try composer.encode(ticks) { packet in
+            try movie.muxer.write(packet, stream: stream, timeBase: composer.encoder.timeBase)
+        } each: { tick in
+            try sound?.copy(upTo: Double(tick - ticks.lowerBound) / Double(rate))
+            progress(Double(tick - ticks.lowerBound) / Double(ticks.count))
         }
         try sound?.copy(upTo: .infinity)
-        try muxer.finish()
-        let digest = try sink.writer.finish()
-        let duration = Nanoseconds(count: Int64(ticks) * 1_000_000_000 / Int64(rate))
-        return StageResult(outputs: [Self.report(digest, start: span.start, duration: duration, frames: ticks, width: parameters.width, height: parameters.height)])
+        return try movie.finish(self, ticks)
+    }
+
+    /// Puts parts one behind the other, each packet as it was encoded, with the mix beside them. Throws where a part is not as long as planned.
+    private func join() throws -> StageResult {
+        let rate = order.parameters.frameRate
+        let all = Int((try span().duration.seconds * Double(rate)).rounded(.up))
+        let parts = order.inputs.filter(\.isPicture)
+        let movie = try Movie(self, ticks: all)
+        var copy: PictureCopy?
+        var sound: SoundCopy?
+        for (index, input) in parts.enumerated() {
+            guard case .rendition(let context, _) = input.content else { continue }
+            let ticks = StagePart(index: index, count: parts.count).ticks(of: all)
+            let next = try PictureCopy(source(input, context), into: movie.muxer, stream: copy?.target, rate: rate, at: ticks)
+            if copy == nil {
+                sound = try mixedSound(movie.muxer)
+                try movie.muxer.writeHeader()
+            }
+            copy = next
+            try next.copy { tick in
+                try sound?.copy(upTo: Double(tick) / Double(rate))
+                progress(Double(tick) / Double(max(1, all)))
+            }
+        }
+        try sound?.copy(upTo: .infinity)
+        return try movie.finish(self, 0..<all)
     }
 
     private func mixedSound(_ muxer: Muxer) throws -> SoundCopy? {
-        for input in order.inputs {
+        for input in order.inputs where !input.isPicture {
             guard case .rendition(let context, let start) = input.content else { continue }
             return try SoundCopy(source(input, context), into: muxer, after: try start - span().start)
         }
         return nil
+    }
+}
+
+/// The MP4 that a composite, or a part of one, is written into.
+private struct Movie {
+    let sink: SealedSink
+    let muxer: Muxer
+
+    init(_ run: StageRun, ticks: Int) throws {
+        let rate = run.order.parameters.frameRate
+        let head = MovieHead.bytes(seconds: Double(ticks) / Double(rate), picturesPerSecond: rate)
+        sink = try run.sink(run.output(), windowBytes: head + 4_096)
+        muxer = try Muxer(sink, as: .mp4, options: ["moov_size": String(head)])
+    }
+
+    func finish(_ run: StageRun, _ ticks: Range<Int>) throws -> StageResult {
+        try muxer.finish()
+        let digest = try sink.writer.finish()
+        let parameters = run.order.parameters
+        let (start, rate) = (try run.span().start, Int64(parameters.frameRate))
+        let place = { (tick: Int) in Nanoseconds(count: Int64(tick) * 1_000_000_000 / rate) }
+        return StageResult(outputs: [StageRun.report(digest, start: start + place(ticks.lowerBound), duration: place(ticks.upperBound) - place(ticks.lowerBound), frames: ticks.count,
+                                                     width: parameters.width, height: parameters.height)])
     }
 }
 

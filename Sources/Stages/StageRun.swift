@@ -20,7 +20,7 @@ public final class StageRun {
                 if case .file(let container, let kind, let start) = order.inputs.first?.content { return try run.remux(container, kind, start) }
                 return try run.depacketize()
             case .mix: return try run.mix()
-            case .compose: return try run.compose()
+            case .compose, .composePart: return try run.compose()
             case .waveform: return try run.waveform()
             case .thumbnail: return try run.thumbnail()
             }

@@ -22,8 +22,8 @@ final class Tile {
 
     private enum Drawn: Equatable { case nothing, placeholder, picture(WallTime) }
 
-    init(_ source: any MediaSource, summary: TrackSummary, label: String?, cell: Cell, holdSeconds: Double) throws {
-        pictures = try TrackPictures(source, startWall: summary.startWall)
+    init(_ source: any MediaSource, summary: TrackSummary, label: String?, cell: Cell, holdSeconds: Double, from: WallTime? = nil) throws {
+        pictures = try TrackPictures(source, startWall: summary.startWall, from: from)
         (self.summary, self.cell, self.holdSeconds) = (summary, cell, holdSeconds)
         let text = label ?? ""
         hasLabel = !text.isEmpty
@@ -62,7 +62,7 @@ final class Tile {
             lastBox = box
         } else {
             canvas.fill(x: cell.x, y: cell.y, width: cell.width, height: cell.height, luma: 40)
-            if let lastBox { box = lastBox }
+            box = placeBox(at: now) ?? lastBox ?? cell
         }
         if hasLabel {
             canvas.copy(label.frame, width: min(label.width, box.width), toX: box.x, y: box.y + box.height - label.frame.height)
@@ -70,6 +70,13 @@ final class Tile {
     }
 
     private var lastBox: Cell?
+
+    /// Where a picture of the track's would be at `now`, if one came; so that the name stays where it was while there is none.
+    private func placeBox(at now: WallTime) -> Cell? {
+        guard let size = summary.verdict.resolutions.last(where: { $0.at <= now }) else { return nil }
+        let isAcross = rotation(at: now) % 180 != 0
+        return Self.fitted(isAcross ? size.height : size.width, isAcross ? size.width : size.height, into: cell)
+    }
 
     /// Degrees clockwise, as the sender's camera was held then.
     private func rotation(at time: WallTime?) -> Int {

@@ -26,11 +26,14 @@ final class TrackPictures {
     /// Packets and pictures that could not be used.
     private(set) var errors = 0
 
-    init(_ source: any MediaSource, startWall: WallTime) throws {
+    /// `from`: the first moment that will be asked for; decoding begins with the last key frame before it.
+    init(_ source: any MediaSource, startWall: WallTime, from: WallTime? = nil) throws {
         demuxer = try Demuxer(source, as: .matroska)
         self.startWall = startWall
         streams = Dictionary(uniqueKeysWithValues: demuxer.streams.filter(\.isVideo).map { ($0.index, $0) })
         guard !streams.isEmpty else { throw StageFailure(code: .damagedInput, what: "a picture track without pictures") }
+        // Where the codec changes, one stream's key frame may lie before another's pictures: these are decoded from their start.
+        if let from, from > startWall, streams.count == 1 { try demuxer.seek(to: (from - startWall).seconds) }
     }
 
     /// Goes to the last picture at or before `limit`.

@@ -61,6 +61,53 @@ struct ReuseTests {
         await recorder.shutDown()
     }
 
+    /// The shipped pipeline, its pictures in parts of five seconds.
+    private static func inParts(_ folder: TemporaryFolder) throws {
+        let text = try String(contentsOf: Checkout.pipelines.appending(path: "meeting.yaml"), encoding: .utf8)
+        let divided = text.replacing(/part_seconds: \d+/, with: "part_seconds: 5").replacing(/preset: \w+/, with: "preset: ultrafast")
+        #expect(divided != text)
+        try divided.write(to: folder.url.appending(path: "meeting.yaml"), atomically: true, encoding: .utf8)
+    }
+
+    @Test("a long picture is made in parts that leave nothing behind; beside another mix its pictures are not encoded again")
+    func parts() async throws {
+        let folder = try TemporaryFolder()
+        try Self.inParts(folder)
+        let rights = try Rights { $0.pipelines = folder.url }
+        let recorder = rights.recorder
+        let made = try await rights.imported(["A": [.audio, .video], "B": [.audio, .video]], pipeline: "meeting")
+        func parts() async throws -> [String: String] {
+            try await recorder.catalog.read { db in
+                Dictionary(uniqueKeysWithValues: try Row.fetchAll(db, sql: "SELECT id, state FROM rendition WHERE recording = ? AND kind = 'part'", arguments: [made.id.rawValue]).map { ($0["id"] as String, $0["state"] as String) })
+            }
+        }
+        let first = try await parts()
+        #expect(first.count > 2 && Set(first.values) == ["erased"])
+        for part in first.keys {
+            #expect(!FileManager.default.fileExists(atPath: recorder.configuration.artifact(made.id.rawValue, part).path))
+            await #expect(throws: (any Error).self) { try await recorder.keys.key("rendition:\(part)") }
+        }
+        let before = try await Self.ready(recorder, made.id)
+        let view = try #require(try await recorder.renditions(of: made.id, as: rights.moderator).first { $0.kind == "composite" })
+        #expect(Set(view.contains) == [made.people["A"]!, made.people["B"]!] && Set(before.keys).contains("thumbnail.still"))
+        // As if the sound had been another one.
+        try await recorder.catalog.write { try $0.execute(sql: "UPDATE rendition SET fingerprint = 'of another mix' WHERE stage IN ('mix', 'composite')") }
+        try await recorder.makeAgain(made.id)
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        #expect(try await recorder.recording(made.id, as: rights.moderator).state == .ready)
+        let after = try await Self.ready(recorder, made.id)
+        #expect(after["composite.picture"]?.first != before["composite.picture"]?.first)
+        #expect(try await parts() == first, "no part was made")
+        // Who is seen in every part is in none of what is there after they withdraw.
+        _ = try await recorder.decide(ConsentRequest(decision: .withdrawn), on: made.id, as: made.principal("B"))
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        let alone = try #require(try await recorder.renditions(of: made.id, as: rights.moderator).first { $0.kind == "composite" })
+        #expect(alone.contains == [made.people["A"]!])
+        let rest = try await parts()
+        #expect(rest.count == 2 * first.count && Set(rest.values) == ["erased"])
+        await recorder.shutDown()
+    }
+
     @Test("an output of a shorter retention class ends before its recording does, and takes its key and file with it")
     func retentionClass() async throws {
         let folder = try TemporaryFolder()

@@ -82,6 +82,23 @@ struct PipelineTests {
                                      .init(stage: "minutes", reason: "when: nobody's audio is allowed for minutes")])
     }
 
+    @Test("a long picture is made in parts, that depend on the tracks alone, and put together with the mix; every tick is in one part", arguments: [(0.0, 0), (119, 0), (120, 2), (150, 2), (600, 10), (1e9, 240)])
+    func parts(seconds: Double, count: Int) throws {
+        let text = try String(contentsOf: Self.folder.appending(path: "meeting.yaml"), encoding: .utf8)
+        let plan = Plan(try Pipeline(parsing: text), tracks: Self.tracks, seconds: seconds)
+        let parts = plan.jobs.filter { $0.kind == .composePart }
+        let whole = try #require(plan.jobs.first { $0.kind == .compose })
+        #expect(parts.count == count)
+        guard count > 0 else { return #expect(whole.dependencies == ["tracks/a-audio", "tracks/a-video", "mix"] && !whole.isInParts) }
+        #expect(parts.map(\.name) == (1...count).map { "composite/part-\($0)" } && parts.map(\.part) == (0..<count).map { StagePart(index: $0, count: count) })
+        #expect(parts.allSatisfy { $0.dependencies == ["tracks/a-audio", "tracks/a-video"] && $0.inputs == [.tracks(stage: "tracks", kind: .video), .tracks(stage: "tracks", kind: .screen)] })
+        #expect(whole.inputs == [.parts(stage: "composite", output: "picture", kinds: [.video, .screen], count: count), .output(stage: "mix", name: "sound")])
+        #expect(whole.dependencies == ["tracks/a-audio", "tracks/a-video", "mix"] + parts.map(\.name))
+        for all in [0, 1, count - 1, count, 12_345] {
+            #expect((0..<count).flatMap { StagePart(index: $0, count: count).ticks(of: all) } == Array(0..<all))
+        }
+    }
+
     @Test("the digest is that of the file's bytes: a comment changes it")
     func digest() throws {
         let text = "name: x\nstages:\n  t: {stage: depacketize}\n"
