@@ -51,10 +51,10 @@ struct PartTests {
                 return unit
             }
         }
-        let first = moved(try Coded.pictures(.vp8, 60) { UInt8(30 + 3 * $0) }, 0) + moved(try Coded.pictures(.vp8, 40, width: 160, height: 240) { UInt8(220 - 4 * $0) }, 4_000)
+        let first = moved(try Coded.pictures(.vp8, 60, width: 160, height: 240) { UInt8(30 + 3 * $0) }, 0) + moved(try Coded.pictures(.vp8, 40) { UInt8(220 - 4 * $0) }, 4_000)
         let second = moved(try Coded.pictures(.vp8, 70) { UInt8(60 + 2 * $0) }, 1_310, every: 61)
         let third = moved(try Coded.pictures(.h264, 60) { UInt8(200 - 2 * $0) }, 0, every: 100)
-        return try [(first, [TrackVerdict.Resolution(at: epoch, width: 320, height: 240), .init(at: epoch + .milliseconds(4_000), width: 160, height: 240)]),
+        return try [(first, [TrackVerdict.Resolution(at: epoch, width: 160, height: 240), .init(at: epoch + .milliseconds(4_000), width: 320, height: 240)]),
                     (second, [.init(at: second[0].time, width: 320, height: 240)]), (third, [.init(at: epoch, width: 320, height: 240)])].map { units, sizes in
             var verdict = TrackVerdict()
             verdict.resolutions = sizes
