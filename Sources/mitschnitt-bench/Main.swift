@@ -4,7 +4,7 @@ import Foundation
 ///
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
 /// `--streams N` takes fewer than 1,000 streams to the gate, in recordings of at most 200; `--silence dtx` or `--silence muted` one of the group's cells;
-/// `--only jobs,capture,gate,media,remux,group,sweep` leaves the others out.
+/// `--only jobs,capture,gate,media,remux,parts,group,sweep` leaves the others out.
 @main
 struct Bench {
     static func main() async throws {
@@ -12,7 +12,7 @@ struct Bench {
         if arguments.count == 4, arguments[1] == "--capture", let port = UInt16(arguments[2]) { return try CaptureBench.capture(port: port, directory: arguments[3]) }
         func value(_ name: String) -> String? { arguments.firstIndex(of: name).flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } }
         let (seconds, minutes) = (value("--seconds").flatMap { Int($0) } ?? 60, max(1, value("--minutes").flatMap { Int($0) } ?? 6))
-        let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["jobs", "capture", "gate", "media", "remux", "group", "sweep"]
+        let only = value("--only").map { $0.split(separator: ",").map(String.init) } ?? ["jobs", "capture", "gate", "media", "remux", "parts", "group", "sweep"]
         let streams = max(1, value("--streams").flatMap { Int($0) } ?? 1_000)
         let folder = FileManager.default.temporaryDirectory.appending(path: "mitschnitt-bench-\(ProcessInfo.processInfo.processIdentifier)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -36,6 +36,11 @@ struct Bench {
         if only.contains("remux") {
             print("\ndepacketize and remux: a sealed packet log to Matroska, three rounds each, median")
             try await RemuxBench(folder: folder).run()
+        }
+        if only.contains("parts") {
+            let length = max(10, minutes)
+            print("\nparts: an import of \(length) minutes in parts of a minute, by one worker and by two; at least \(PartsBench.ratioMin)x")
+            try await PartsBench(folder: folder, minutes: length).run()
         }
         if only.contains("sweep") {
             print("\nsweep: \(SweepBench.artefacts) expired artefacts of \(SweepBench.artefacts / SweepBench.perRecording) recordings; limit \(SweepBench.limitSeconds) s")

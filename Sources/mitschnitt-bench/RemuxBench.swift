@@ -14,13 +14,19 @@ struct RemuxBench {
     let folder: URL
     static let bytesMin = 300 << 20
     private let rounds = 3
-    private static let payloadBytesMax = 1_200
 
     func run() async throws {
         let stages = StageBench(folder: folder)
-        let pictures = try frames()
+        // Twenty seconds at some 8 Mbit/s, again and again.
+        let clip = try VP8Clip(folder: folder, source: "testsrc2=s=640x480:r=30,noise=alls=40:allf=t", seconds: 20, rate: 30, bitrate: "8M", keyEvery: 300)
         let format = TrackFormat(kind: .video, codecs: [96: .vp8])
-        let log = try stages.log("remux", format) { write in try send(pictures, write) }
+        let log = try stages.log("remux", format) { write in
+            var bytes = 0
+            try clip.send(ssrc: 7, while: { _ in bytes < Self.bytesMin }) { arrival, packet in
+                bytes += packet.count
+                try write(arrival, packet)
+            }
+        }
         var all: [(file: String, sealed: String, measured: Measured)] = []
         for _ in 0..<rounds {
             let (output, track, measured) = try await stages.depacketize(log, to: "remux.sealed")
@@ -71,43 +77,5 @@ struct RemuxBench {
             try plain[at..<min(plain.count, at + 1 << 20)].withUnsafeBytes { if let writer { try writer.append($0) } else { try DescriptorIO.write($0, at: at, descriptor) } }
         }
         if let writer { try writer.close() } else { guard fsync(descriptor) == 0 else { throw BenchFailure(description: "fsync failed") } }
-    }
-
-    /// Twenty seconds of real VP8 at some 8 Mbit/s, as an IVF file has them: frames with their lengths in front.
-    private func frames() throws -> [[UInt8]] {
-        let path = folder.path + "/clip.ivf"
-        _ = try Measured.run("/usr/bin/ffmpeg", ["-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", "testsrc2=s=640x480:r=30,noise=alls=40:allf=t", "-t", "20", "-pix_fmt", "yuv420p",
-                                                 "-c:v", "libvpx", "-b:v", "8M", "-deadline", "realtime", "-cpu-used", "12", "-g", "300", path])
-        let file = Array(try Data(contentsOf: URL(filePath: path)))
-        var frames: [[UInt8]] = []
-        var at = 32
-        while at + 12 <= file.count {
-            let length = (0..<4).reduce(0) { $0 | Int(file[at + $1]) << (8 * $1) }
-            guard at + 12 + length <= file.count else { break }
-            frames.append(Array(file[at + 12..<at + 12 + length]))
-            at += 12 + length
-        }
-        return frames
-    }
-
-    /// The clip again and again, each picture in packets with a picture id (RFC 7741), until there is enough.
-    private func send(_ frames: [[UInt8]], _ write: (WallTime, [UInt8]) throws -> Void) throws {
-        guard !frames.isEmpty else { throw BenchFailure(description: "ffmpeg made no pictures") }
-        var (sequence, number, sent): (UInt16, Int, Int) = (0, 0, 0)
-        while sent < Self.bytesMin {
-            for frame in frames {
-                let timestamp = UInt32(truncatingIfNeeded: number * 3_000)
-                for from in stride(from: 0, to: frame.count, by: Self.payloadBytesMax) {
-                    let to = min(frame.count, from + Self.payloadBytesMax)
-                    var packet: [UInt8] = [0x80, 96 | (to == frame.count ? 0x80 : 0), UInt8(sequence >> 8), UInt8(sequence & 255)]
-                    packet += withUnsafeBytes(of: timestamp.bigEndian, Array.init) + [0, 0, 0, 7]
-                    packet += [from == 0 ? 0x90 : 0x80, 0x80, 0x80 | UInt8(number >> 8 & 0x7F), UInt8(number & 255)] + frame[from..<to]
-                    try write(WallTime(seconds: 1_700_000_000 + Double(number) / 30 + 0.02 + Double(from) * 1e-7), packet)
-                    sequence &+= 1
-                    sent += packet.count
-                }
-                number += 1
-            }
-        }
     }
 }
