@@ -46,6 +46,7 @@ enum CatalogSchema {
             // The same of a composite's pictures alone: with another mix beside them they need not be encoded again.
             try db.execute(sql: "ALTER TABLE rendition ADD COLUMN picture_fingerprint TEXT")
         }
+        migrator.registerMigration("013 batches") { db in try db.execute(sql: batches) }
         return migrator
     }
 

@@ -37,6 +37,7 @@ extension Recorder {
             try await settleRestrictions()
             await confirmConsents()
             try await sweep()
+            try await feedBatches()
             try await pruneJobsIfDue()
             try await payDebts()
             try await keepTime()

@@ -18,6 +18,10 @@ public struct RecorderConfiguration: Sendable {
     /// Leases, limits and retries of jobs; slots and capacity follow from `workers` and the machine.
     public var jobs = SupervisorOptions()
     public var tap = TapOptions()
+    /// When recordings of batches are begun; nil: at any hour.
+    public var batchWindow: BatchWindow?
+    /// Highest load average of the last minute at which one is begun; nil: at any.
+    public var batchMaxLoad: Double?
     public var retention = RetentionPolicy()
     /// The mail server, and who its messages are from; without one they are shown on people's own pages only.
     public var mail: (relay: SMTPRelay, from: MailAddress)?

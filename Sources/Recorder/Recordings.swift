@@ -19,14 +19,7 @@ extension Recorder {
     public func createRecording(_ request: RecordingRequest, in meeting: MeetingID, as principal: Principal) async throws -> RecordingView {
         try require([.moderator, .platform], principal)
         let name = request.pipeline ?? "meeting"
-        let pipeline = try pipeline(named: name)
-        guard !pipeline.purposes.union([pipeline.purpose]).contains(.publication) else {
-            throw RecorderError(.invalid, "the pipeline '\(name)' is for publication, which nobody is asked for when they are asked to be recorded", hint: "publication is a later act of its own", pointer: "/pipeline")
-        }
-        let missing = pipeline.retentionClasses.subtracting(configuration.retention.outputClasses.keys)
-        guard missing.isEmpty else {
-            throw RecorderError(.invalid, "the pipeline '\(name)' names the retention class '\(missing.sorted()[0])', which this server does not know", hint: "the operator sets retention-classes", pointer: "/pipeline")
-        }
+        try requireUsable(name)
         let known = Set(try await self.meeting(meeting, as: principal).participants.map(\.id))
         guard (1...Self.streamsMax).contains(request.streams.count) else {
             throw RecorderError(.invalid, "\(request.streams.count) streams", hint: "1 to \(Self.streamsMax)", pointer: "/streams")

@@ -27,6 +27,7 @@ public enum WebServer {
         APIRoutes(recorder: recorder).add(to: router)
         SubjectRoutes(recorder: recorder).add(to: router)
         JobRoutes(recorder: recorder).add(to: router)
+        BatchRoutes(recorder: recorder).add(to: router)
         NotificationRoutes(recorder: recorder).add(to: router)
         SessionRoutes(recorder: recorder, sessions: sessions, trustsProxy: options.trustsProxy).add(to: router)
         Pages.add(to: router)

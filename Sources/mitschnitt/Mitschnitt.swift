@@ -14,7 +14,7 @@ struct Mitschnitt: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [ServeCommand.self, DemoCommand.self, ReplayCommand.self, RenderCommand.self, InspectCommand.self, PipelineCommand.self, ExportCommand.self, BackupCommand.self,
-                      RestoreCommand.self, RetentionCommand.self, JobsCommand.self, BreachCommand.self, AuditCommand.self, KeysCommand.self, DoctorCommand.self])
+                      RestoreCommand.self, RetentionCommand.self, JobsCommand.self, BatchCommand.self, BreachCommand.self, AuditCommand.self, KeysCommand.self, DoctorCommand.self])
 
     static func main() async {
         withoutCrashReports()

@@ -30,6 +30,8 @@ struct ServeCommand: AsyncParsableCommand {
               media-address             127.0.0.1   where RTP is received
               media-ports               any free    for example 20000-20999
               workers                   2           stages at the same time
+              batch-window              any hour    when recordings of batches are begun: 22:00-06:00
+              batch-max-load            any         highest load average at which one is begun: 1.5
               recording-days            90          retention of recordings
               recording-days-max        365
               retention-classes                     days for outputs of pipelines that name a class: short=14,minutes=30
@@ -152,6 +154,14 @@ struct Settings {
         }
         var recorder = RecorderConfiguration(data: URL(filePath: text("data") ?? "data"), pipelines: URL(filePath: text("pipelines") ?? "Pipelines"), stageExecutable: Companion.stage)
         recorder.workers = try number("workers", 2, 1...64)
+        if let value = text("batch-window") {
+            guard let window = BatchWindow(value) else { throw CommandError(what: "batch-window is '\(value)'", hint: "from and to, in the machine's time zone: 22:00-06:00") }
+            recorder.batchWindow = window
+        }
+        if let value = text("batch-max-load") {
+            guard let most = Double(value), most.isFinite, most > 0 else { throw CommandError(what: "batch-max-load is '\(value)'", hint: "a number above 0: 1.5") }
+            recorder.batchMaxLoad = most
+        }
         recorder.tap.address = text("media-address") ?? "127.0.0.1"
         if let ports = text("media-ports") {
             let parts = ports.split(separator: "-").compactMap { UInt16($0) }
