@@ -154,7 +154,7 @@ final class StageWork: JobWork {
         let broken = jobs.filter { $0.state.isDead || $0.state == .cancelled }
         // What waits for a dead job never runs.
         guard let owner = jobs.first?.owner, jobs.allSatisfy({ $0.state.isFinal || ($0.state == .blocked && !broken.isEmpty) }) else { return }
-        let problems = broken.map { "\($0.name.split(separator: "/")[0]): \($0.state == .cancelled ? "cancelled" : $0.standing.reason ?? "failed")" }
+        let problems = broken.map { "\($0.name.split(separator: "/")[0]): \($0.state == .cancelled ? "cancelled" : ($0.standing.reason ?? "failed").prefix { $0 != "\n" })" }
         let json = String(decoding: try JSONEncoder().encode(problems), as: UTF8.self)
         try db.execute(sql: "UPDATE recording SET state = ?, problems = ? WHERE id = ? AND state = 'processing'", arguments: [broken.isEmpty ? "ready" : "failed", json, owner])
     }
@@ -162,7 +162,7 @@ final class StageWork: JobWork {
     func note(_ event: JobNote) {
         let logger = recorder.logger
         switch event {
-        case .failed(let job, _, let reason): logger.warning("a stage failed", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
+        case .failed(let job, _, let reason): logger.warning("a stage failed", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason.replacing("\n", with: "; "))"])
         case .leaseLost(let job): logger.warning("a stage's lease was lost, its result is discarded", metadata: ["job": "\(job.id)"])
         case .rescued(let job, let reason): logger.warning("a stage is taken from its worker", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
         case .storeFailed(let error): logger.error("the queue cannot be read or written", metadata: ["error": "\(error)"])
