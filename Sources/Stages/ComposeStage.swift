@@ -57,6 +57,7 @@ extension StageRun {
         try sound?.copy(upTo: .infinity)
         try muxer.finish()
         let digest = try sink.writer.finish()
+        expect(output, .movie(pictures: ticks, frameRate: rate, soundPackets: sound?.copied, depth: .all))
         let duration = Nanoseconds(count: Int64(ticks) * 1_000_000_000 / Int64(rate))
         return StageResult(outputs: [Self.report(digest, start: span.start, duration: duration, frames: ticks, width: parameters.width, height: parameters.height)])
     }
@@ -78,6 +79,8 @@ final class SoundCopy {
     private let target: Int
     private let packet = Packet()
     private var isWaiting = false
+    /// Packets that were copied.
+    private(set) var copied = 0
     /// How much later than the picture the mix begins, in its time base; 0 unless the two were planned apart.
     private let offset: Int64
 
@@ -101,6 +104,7 @@ final class SoundCopy {
             }
             guard Double(packet.dts) * stream.timeBase.value <= seconds else { return }
             try muxer.write(packet, stream: target, timeBase: stream.timeBase)
+            copied += 1
             isWaiting = false
         }
     }
