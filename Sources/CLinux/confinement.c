@@ -65,7 +65,10 @@ int clinux_confine_stage(const clinux_stage_limits *limits, int without, clinux_
     // A write beyond the limit is an error with a name, not a death.
     if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || signal(SIGPIPE, SIG_IGN) == SIG_ERR) return -1;
     if (limit(RLIMIT_NOFILE, limits->open_files) != 0 || limit(RLIMIT_AS, limits->memory_bytes) != 0) return -1;
-    if (limit(RLIMIT_CPU, limits->cpu_seconds) != 0 || limit(RLIMIT_FSIZE, limits->file_bytes) != 0) return -1;
+    if (limit(RLIMIT_FSIZE, limits->file_bytes) != 0) return -1;
+    // At the soft limit it is SIGXCPU, which says why; at the hard one SIGKILL.
+    struct rlimit cpu = {.rlim_cur = limits->cpu_seconds, .rlim_max = limits->cpu_seconds + 5};
+    if (setrlimit(RLIMIT_CPU, &cpu) != 0) return -1;
     errno = 0;
     if (nice(limits->nice) == -1 && errno != 0) return -1;
     *granted = (clinux_confinement){.filter = ENOSYS, .landlock = ENOSYS};

@@ -13,7 +13,7 @@ public final class StageRun {
     private var told = 0.0
     /// Which part of the whole the shares are of that come: the work, then its verification.
     private var part = 0.0..<0.9
-    private var expected: [(output: StageOutput, expectation: Expectation)] = []
+    private var expected: [(output: StageOutput, expectation: OutputExpectation)] = []
 
     /// Carries out `order`; `progress` gets shares 0...1 that never fall. Throws ``StageFailure``.
     public static func run(_ order: StageOrder, descriptors: [Int32], progress: @escaping (Double) -> Void) throws(StageFailure) -> StageResult {
@@ -46,7 +46,7 @@ public final class StageRun {
     }
 
     /// Notes what an output must turn out to be; once for each that is reported.
-    func expect(_ output: StageOutput, _ expectation: Expectation) { expected.append((output, expectation)) }
+    func expect(_ output: StageOutput, _ expectation: OutputExpectation) { expected.append((output, expectation)) }
 
     /// The result with what each file was found to be.
     private func verified(_ result: StageResult) throws -> StageResult {

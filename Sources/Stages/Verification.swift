@@ -5,7 +5,7 @@ import Renditions
 import SealedFile
 
 /// What an output must turn out to be when it is read again.
-enum Expectation {
+enum OutputExpectation {
     /// So many packets, in the order of time, the last of which begins at `last`. Their payload is a stranger's, and not decoded.
     case track(packets: Int, last: Nanoseconds)
     /// Sound of so many samples at 48 kHz, up to a frame of its codec, all of it decoded.
@@ -59,7 +59,7 @@ struct Verification {
     let bytes: Int64
     let progress: (Double) -> Void
 
-    func check(_ expectation: Expectation) throws -> OutputVerification {
+    func check(_ expectation: OutputExpectation) throws -> OutputVerification {
         do {
             let source = CheckedSource(try SealedReader(descriptor: descriptor, key: output.key, context: output.context))
             guard source.length == bytes else { throw Self.failure("it has \(source.length) bytes of \(bytes)") }
@@ -77,7 +77,7 @@ struct Verification {
         StageFailure(code: .notVerified, what: "the file that was written does not read back as it should: \(what)", hint: "what was there before is kept; retry the job, and look at the disk")
     }
 
-    private func compare(_ source: CheckedSource, _ expectation: Expectation) throws -> OutputVerification {
+    private func compare(_ source: CheckedSource, _ expectation: OutputExpectation) throws -> OutputVerification {
         switch expectation {
         case .track(let packets, let last): try track(source, packets, last)
         case .sound(let packets, let samples): try sound(source, packets, samples)
@@ -130,7 +130,7 @@ struct Verification {
     /// One frame of AAC; of Opus it is 960.
     private static let frameSamples = 1_024
 
-    private func movie(_ source: CheckedSource, _ pictures: Int, _ rate: Int, _ soundPackets: Int?, _ depth: Expectation.Depth) throws -> OutputVerification {
+    private func movie(_ source: CheckedSource, _ pictures: Int, _ rate: Int, _ soundPackets: Int?, _ depth: OutputExpectation.Depth) throws -> OutputVerification {
         let demuxer = try Demuxer(source, as: .mp4)
         guard let stream = demuxer.streams.first(where: \.isVideo), demuxer.streams.count == (soundPackets == nil ? 1 : 2) else { throw Self.failure("it has \(demuxer.streams.count) streams") }
         let seeing = try Decoding(stream, threads: 2)
