@@ -38,9 +38,10 @@ public struct StageRunner: Sendable {
         async let said = BlockingWork.onThread(named: "stage-words") { StageWords.read(words) }
         let ended: Result<ExecutionResult<Result<StageResult, StageRunError>, DiscardedOutput, FileDescriptorOutput>, any Error>
         do {
-            // SWIFT_BACKTRACE: the runtime's own crash handler can hang, and prints memory.
+            // SWIFT_BACKTRACE: the runtime's own crash handler can hang, and prints memory. LIBC_FATAL_STDERR_: the C library's last words go to
+            // standard error and not to a terminal, which it would have to open.
             ended = .success(try await Subprocess.run(
-                .path(FilePath(executable)), arguments: Arguments(limits.arguments), environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8"]),
+                .path(FilePath(executable)), arguments: Arguments(limits.arguments), environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8", "LIBC_FATAL_STDERR_": "1"]),
                 workingDirectory: "/",
                 input: .fileDescriptor(FileDescriptor(rawValue: pair[1]), closeAfterSpawningProcess: true),
                 output: .discarded, error: .fileDescriptor(FileDescriptor(rawValue: end), closeAfterSpawningProcess: false)
