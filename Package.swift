@@ -110,13 +110,15 @@ let package = Package(
                 path: "Tests/Histories", swiftSettings: settings),
         .executableTarget(name: "mitschnitt-torture", dependencies: ["Media", "RTP", "Depacketize", "JobQueue", "TestSupport", "Histories"], path: "Tests/Torture", swiftSettings: settings),
         .executableTarget(name: "mitschnitt-jobworker", dependencies: ["Media", "JobQueue", "TestSupport"], path: "Tests/JobWorker", swiftSettings: settings),
+        // Does what no stage may do, confined like one.
+        .executableTarget(name: "mitschnitt-badstage", dependencies: ["Media", "Stages", "Renditions", "FFmpeg", "CLinux"], path: "Tests/BadStage", swiftSettings: settings),
         // Kills a program before a system call of its own: for the tests that nothing is lost or doubled then.
         .executableTarget(name: "syscall-kill", path: "Tests/SyscallKill"),
         tests("Media"), tests("RTP", ["Media", "Truth"]), tests("Depacketize", ["Media", "RTP", "Tap", "Truth"]), tests("Consent", ["Media"]),
         tests("SealedFile", ["Media"]), tests("PacketLog", ["Media", "SealedFile"]), tests("SRTP", ["RTP"]), tests("Tap", ["Media", "RTP", "SRTP", "PacketLog", "SealedFile", "CLinux", "Truth"]),
         tests("Mail"), tests("JobQueue", ["Media", "mitschnitt-jobworker", grdb]), tests("Catalog", ["Media", "Consent", "SealedFile", grdb, crypto]),
-        tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
-        tests("Recorder", ["Histories", "Media", "Mail", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log, "JobQueue", "syscall-kill", "mitschnitt"]),
+        tests("Renditions", ["Media", "CLinux", "Depacketize", "SealedFile", "mitschnitt-stage", "mitschnitt-badstage"]), tests("Stages", ["FFmpeg", "CFFmpeg", "Media", "Depacketize", "Renditions", "SealedFile"]),
+        tests("Recorder", ["Histories", "Media", "Mail", "CLinux", "PacketLog", "SealedFile", "Tap", grdb, "Consent", "Catalog", "Renditions", "Truth", log, "JobQueue", "syscall-kill", "mitschnitt", "mitschnitt-stage", "mitschnitt-badstage"]),
         tests("Web", ["Recorder", "JobQueue", "Media", hummingbird, hummingbirdTesting, httpTypes, nio, log]),
         .testTarget(name: "ArticleTests", dependencies: ["TestSupport", "Truth", "mitschnitt", "mitschnitt-stage", "Recorder", "Consent", "Media", "PacketLog", "SealedFile", "Tap",
                                                          grdb, httpClient, nio, nioHTTP, nioFoundation],

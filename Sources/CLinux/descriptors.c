@@ -1,8 +1,7 @@
 #define _GNU_SOURCE
 #include "include/descriptors.h"
 #include <errno.h>
-#include <malloc.h>
-#include <signal.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -65,6 +64,8 @@ int clinux_socket_pair(int pair[2]) {
     return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
 }
 
+int clinux_pipe(int pair[2]) { return pipe2(pair, O_CLOEXEC); }
+
 int clinux_send_all(int socket, const void *bytes, size_t count) {
     const char *next = bytes;
     while (count > 0) {
@@ -80,19 +81,6 @@ int clinux_send_all(int socket, const void *bytes, size_t count) {
 static int limit(int resource, rlim_t value) {
     struct rlimit both = {.rlim_cur = value, .rlim_max = value};
     return setrlimit(resource, &both);
-}
-
-int clinux_confine_stage(unsigned long address_space_bytes) {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return -1;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
-    if (clinux_protect_memory() != 0) return -1;
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0) return -1;
-    files.rlim_cur = files.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &files) != 0) return -1;
-    // Media buffers come and go by the chunk. Memory that is given back each time is cleared by the kernel each time: a tenth of a remux.
-    if (mallopt(M_MMAP_THRESHOLD, 32 << 20) != 1 || mallopt(M_TRIM_THRESHOLD, 64 << 20) != 1) return -1;
-    return limit(RLIMIT_AS, address_space_bytes);
 }
 
 int clinux_protect_memory(void) {

@@ -5,21 +5,38 @@ public final class Decoder {
     /// Pictures larger than this are refused.
     public static let pixelsMax = 4_096 * 2_304
 
+    /// Samples of one frame of sound, likewise: ten seconds at 192 kHz.
+    public static let samplesMax = 1_920_000
+
     let context: UnsafeMutablePointer<AVCodecContext>
+
+    private init(named name: String) throws(FFmpegError) {
+        guard let codec = avcodec_find_decoder_by_name(name), let made = avcodec_alloc_context3(codec) else { throw FFmpegError("no decoder \(name)", cffmpeg_error_io()) }
+        context = made
+        context.pointee.thread_count = 1
+        context.pointee.max_pixels = Int64(Self.pixelsMax)
+        context.pointee.err_recognition = Int32(AV_EF_EXPLODE)
+        try check(avcodec_open2(context, codec, nil), "avcodec_open2")
+    }
+
+    /// For one still picture, which needs no container.
+    public static func jpeg() throws(FFmpegError) -> Decoder { try Decoder(named: "mjpeg") }
 
     /// The decoder of a demuxed stream, by the implementation that is named here, without frames held back for threads.
     ///
     /// Pictures: what is damaged is an error and never a guess; see also ``Frame/isDamaged``.
-    public init(_ stream: Demuxer.Stream) throws(FFmpegError) {
+    ///
+    /// `threads`: for pictures of our own making only, since more than one hold frames back.
+    public init(_ stream: Demuxer.Stream, threads: Int = 1) throws(FFmpegError) {
         let id = stream.parameters.pointee.codec_id
-        let codec = Self.implementation(id).map { avcodec_find_decoder_by_name($0) } ?? avcodec_find_decoder(id)
-        guard let codec, let made = avcodec_alloc_context3(codec) else {
+        guard let codec = Self.implementation(id).flatMap({ avcodec_find_decoder_by_name($0) }), let made = avcodec_alloc_context3(codec) else {
             throw FFmpegError("no decoder for \(String(cString: avcodec_get_name(id)))", cffmpeg_error_io())
         }
         context = made
         try check(avcodec_parameters_to_context(context, stream.parameters), "avcodec_parameters_to_context")
-        context.pointee.thread_count = 1
+        context.pointee.thread_count = Int32(threads)
         context.pointee.max_pixels = Int64(Self.pixelsMax)
+        context.pointee.max_samples = Int64(Self.samplesMax)
         context.pointee.pkt_timebase = stream.timeBase.raw
         if stream.isVideo {
             // Concealment stays on: where it had to act, the picture says so.
@@ -41,6 +58,18 @@ public final class Decoder {
         case AV_CODEC_ID_PCM_ALAW: "pcm_alaw"
         case AV_CODEC_ID_ADPCM_G722: "g722"
         case AV_CODEC_ID_PCM_S16BE: "pcm_s16be"
+        // What only finished files have, and what we write ourselves.
+        case AV_CODEC_ID_OPUS: "opus"
+        case AV_CODEC_ID_AAC: "aac"
+        case AV_CODEC_ID_MP3: "mp3float"
+        case AV_CODEC_ID_VORBIS: "vorbis"
+        case AV_CODEC_ID_FLAC: "flac"
+        case AV_CODEC_ID_PCM_S16LE: "pcm_s16le"
+        case AV_CODEC_ID_PCM_S24LE: "pcm_s24le"
+        case AV_CODEC_ID_PCM_S24BE: "pcm_s24be"
+        case AV_CODEC_ID_PCM_S32LE: "pcm_s32le"
+        case AV_CODEC_ID_PCM_F32LE: "pcm_f32le"
+        case AV_CODEC_ID_PCM_U8: "pcm_u8"
         default: nil
         }
     }

@@ -19,9 +19,10 @@ public final class Demuxer {
         context = avformat_alloc_context()
         context?.pointee.pb = io.raw
         context?.pointee.max_streams = Int32(Self.streamsMax)
+        ForeignFile.harden(context, format)
         // On failure libav frees the context itself.
         try check(avformat_open_input(&context, nil, format, nil), "avformat_open_input")
-        try check(avformat_find_stream_info(context, nil), "avformat_find_stream_info")
+        try ForeignFile.findStreams(context)
     }
 
     deinit { avformat_close_input(&context) }

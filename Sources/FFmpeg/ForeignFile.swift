@@ -35,7 +35,7 @@ public final class ForeignFile {
         "opus", "vorbis", "aac", "mp3", "flac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_alaw", "pcm_mulaw",
         "h264", "hevc", "vp8", "vp9", "av1",
     ]
-    private static let decoders = codecs.sorted().joined(separator: ",") + ",mp3float,libopus,libvorbis,libdav1d,libvpx,libvpx-vp9"
+    private static let decoders = codecs.sorted().joined(separator: ",") + ",g722,mp3float,libopus,libvorbis,libdav1d,libvpx,libvpx-vp9"
     /// Times beyond this, in nanoseconds, are no times of a recording.
     private static let timeMax: Int64 = 48 * 3_600 * 1_000_000_000
 
@@ -55,13 +55,29 @@ public final class ForeignFile {
         context = avformat_alloc_context()
         context?.pointee.pb = io.raw
         context?.pointee.max_streams = Int32(Self.streamsMax)
+        Self.harden(context, format)
+        // On failure libav frees the context itself.
+        try check(avformat_open_input(&context, nil, format, nil), "avformat_open_input")
+        try Self.findStreams(context)
+    }
+
+    /// Lets a demuxer open nothing, hand over to no other, and look at packets with the decoders that are named here only.
+    static func harden(_ context: UnsafeMutablePointer<AVFormatContext>?, _ format: UnsafePointer<AVInputFormat>) {
         context?.pointee.io_open = { _, _, _, _, _ in cffmpeg_error_io() }
         context?.pointee.protocol_whitelist = av_strdup("none")
         context?.pointee.format_whitelist = av_strdup(String(cString: format.pointee.name))
         context?.pointee.codec_whitelist = av_strdup(Self.decoders)
-        // On failure libav frees the context itself.
-        try check(avformat_open_input(&context, nil, format, nil), "avformat_open_input")
-        try check(avformat_find_stream_info(context, nil), "avformat_find_stream_info")
+    }
+
+    /// Reads what the streams are; a decoder that looks into their packets for it is bounded like one that decodes them.
+    static func findStreams(_ context: UnsafeMutablePointer<AVFormatContext>?) throws(FFmpegError) {
+        var options = [OpaquePointer?](repeating: nil, count: max(1, Int(context?.pointee.nb_streams ?? 0)))
+        for place in options.indices {
+            av_dict_set(&options[place], "max_pixels", String(Decoder.pixelsMax), 0)
+            av_dict_set(&options[place], "max_samples", String(Decoder.samplesMax), 0)
+        }
+        defer { for place in options.indices { av_dict_free(&options[place]) } }
+        try check(avformat_find_stream_info(context, &options), "avformat_find_stream_info")
     }
 
     deinit { avformat_close_input(&context) }

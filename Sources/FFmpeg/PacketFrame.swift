@@ -33,6 +33,7 @@ public struct Packet: ~Copyable {
         nonmutating set { raw.pointee.flags = newValue ? raw.pointee.flags | AV_PKT_FLAG_KEY : raw.pointee.flags & ~AV_PKT_FLAG_KEY }
     }
     public var hasTime: Bool { raw.pointee.pts != cffmpeg_no_time() }
+    public var hasDecodingTime: Bool { raw.pointee.dts != cffmpeg_no_time() }
     public var streamIndex: Int { Int(raw.pointee.stream_index) }
     public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: raw.pointee.data, count: Int(raw.pointee.size)) }
 

@@ -12,8 +12,9 @@ public final class Scaler {
         let from = source.raw.pointee, to = target.raw.pointee
         let format = AVPixelFormat(rawValue: from.format)
         // Reused while sizes and formats stay.
-        context = sws_getCachedContext(context, from.width, from.height, format, Int32(width), Int32(height), AVPixelFormat(rawValue: to.format),
-                                       SWS_FAST_BILINEAR, nil, nil, nil)
+        context = Self.withoutGeneratedCode {
+            sws_getCachedContext(context, from.width, from.height, format, Int32(width), Int32(height), AVPixelFormat(rawValue: to.format), SWS_FAST_BILINEAR, nil, nil, nil)
+        }
         guard context != nil else { throw FFmpegError("sws_getCachedContext", cffmpeg_error_io()) }
         let sourcePlanes: [UnsafePointer<UInt8>?] = [from.data.0, from.data.1, from.data.2, from.data.3].map { $0.map { UnsafePointer($0) } }
         let sourceLines = [from.linesize.0, from.linesize.1, from.linesize.2, from.linesize.3]
@@ -23,6 +24,19 @@ public final class Scaler {
         ]
         let targetLines = [to.linesize.0, to.linesize.1, to.linesize.2, 0]
         try check(sws_scale(context, sourcePlanes, sourceLines, 0, from.height, targetPlanes, targetLines), "sws_scale")
+    }
+}
+
+extension Scaler {
+    /// Has libswscale choose among its compiled loops: where the processor has MMXEXT it would write a loop of its own into memory and run it,
+    /// which a confined process may not. What it takes instead is as fast.
+    fileprivate static func withoutGeneratedCode<Value>(_ body: () -> Value) -> Value {
+        #if arch(x86_64)
+        let flags = av_get_cpu_flags()
+        av_force_cpu_flags(flags & ~AV_CPU_FLAG_MMXEXT)
+        defer { av_force_cpu_flags(flags) }
+        #endif
+        return body()
     }
 }
 

@@ -26,6 +26,7 @@ public final class JobRun: Sendable {
         var process: pid_t?
         var peak = Demand()
         var checkpoints = 0
+        var wall: Nanoseconds?
     }
 
     let startedAt: Nanoseconds
@@ -49,6 +50,12 @@ public final class JobRun: Sendable {
 
     /// Whether the worker wants to end: work that has boundaries returns ``JobEnding/released`` at the next one.
     public var isAskedToStop: Bool { state.withLock { $0.isAsked || $0.stop != nil } }
+
+    /// Whether it was stopped for having made no progress, or having run too long.
+    public var isAtLimit: Bool { state.withLock { if case .limit = $0.stop { true } else { false } } }
+
+    /// Bounds this attempt's time, from its start; the supervisor's own limit stays.
+    public func limit(wall: Nanoseconds) { state.withLock { $0.wall = wall } }
 
     /// The child process that does the work, for measuring what it takes; nil once it has ended.
     public func setProcess(_ process: pid_t?) { state.withLock { $0.process = process } }

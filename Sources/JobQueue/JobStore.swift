@@ -74,6 +74,8 @@ public protocol JobStore: Sendable {
     /// Newest first.
     func list(states: Set<JobState>, limit: Int, in transaction: Transaction) throws -> [Job]
     func counts(in transaction: Transaction) throws -> [Lane: [JobState: Int]]
+    /// Of the jobs that could run at `now`: how many there are in each lane, and since when the oldest could. Paused ones count.
+    func waiting(now: WallTime, in transaction: Transaction) throws -> [Lane: (count: Int, oldest: WallTime)]
     /// How many jobs of these kinds run, or can run now or later without anything else happening.
     func unfinished(kinds: Set<JobKind>, in transaction: Transaction) throws -> Int
     /// When the first job waits whose time has not come.

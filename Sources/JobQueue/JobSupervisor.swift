@@ -250,9 +250,10 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         for run in hands.running.values {
             if now - run.with({ $0.progressAt }) >= options.stall {
                 run.stop(.limit("it made no progress for \(Int(options.stall.seconds)) s and was stopped"))
-            } else if now - run.startedAt >= options.wall {
-                run.stop(.limit("it ran for \(Int(options.wall.seconds)) s and was stopped"))
+                continue
             }
+            let wall = min(options.wall, run.with { $0.wall } ?? options.wall)
+            if now - run.startedAt >= wall { run.stop(.limit("it ran for \(Int(wall.seconds)) s and was stopped")) }
         }
     }
 

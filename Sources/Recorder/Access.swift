@@ -90,15 +90,19 @@ extension Recorder {
         if configuration.ledgerCopy != nil { gauge("erasure_ledger_copy_behind", "1 while the copy of the ledger of erasures cannot be written; must return to 0.", ledger.copyProblem == nil ? 0 : 1) }
         let now = clock.now
         do {
-            let (jobs, overdue) = try await catalog.read { [jobs] in (try jobs.counts(in: $0), try $0.recordingsPastDate(now: now).count) }
+            let (jobs, waiting, overdue) = try await catalog.read { [jobs] in (try jobs.counts(in: $0), try jobs.waiting(now: now, in: $0), try $0.recordingsPastDate(now: now).count) }
             for lane in Lane.allCases {
                 for state in JobState.allCases { gauge("jobs", "Jobs by lane and state.", Double(jobs[lane]?[state] ?? 0), ["lane": lane.rawValue, "state": state.rawValue]) }
+            }
+            for lane in Lane.allCases {
+                gauge("job_queue_depth", "Jobs that could run and wait for a slot.", Double(waiting[lane]?.count ?? 0), ["lane": lane.rawValue])
+                gauge("job_queue_age_seconds", "How long the oldest of them has waited.", waiting[lane].map { max(0, (now - $0.oldest).seconds) } ?? 0, ["lane": lane.rawValue])
             }
             gauge("recordings_past_date", "Recordings past their date that are not erased yet; must return to 0.", Double(overdue))
             gauge("keys", "Wrapped keys in the key store.", Double(try await keys.count()))
         } catch {
             gauge("catalog_unavailable", "1 while the catalog or the key store cannot be read.", 1)
         }
-        return await samples + retentionMetrics() + metricRegistry.samples()
+        return await samples + stageFigures.samples + retentionMetrics() + metricRegistry.samples()
     }
 }

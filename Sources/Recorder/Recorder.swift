@@ -36,6 +36,7 @@ public final class Recorder: RecorderAPI {
     /// Where others add figures for the metrics page.
     public let metricRegistry = MetricRegistry()
     let sweeps = Mutex(SweepFigures())
+    let stageFigures = StageFigures()
 
     /// Opens or makes everything under the data folder. Blocks; throws an error that says what to do.
     ///

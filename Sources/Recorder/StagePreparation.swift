@@ -179,16 +179,23 @@ extension StageWork {
 
     /// Puts finished outputs in their place and enters them, in one transaction that asks lease, consent and expiry again. Not cancellable.
     ///
-    /// The fence comes before the files: who has lost the lease replaces nothing of a successor's. Killed between the two, the files are there
-    /// and the job runs again over them. Throws ``LeaseLost``.
+    /// The fence comes before what is shared: who has lost the lease replaces nothing of a successor's. Killed between files and commit, the
+    /// files are there and the job runs again. What no reader of the stage's read back is not published. Throws ``LeaseLost``.
     func publish(_ result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ job: Job) async throws {
         guard result.outputs.count == preparation.outputs.count else {
             throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the stage reported \(result.outputs.count) outputs of \(preparation.outputs.count)"))
         }
+        guard result.outputs.allSatisfy({ $0.verified != nil }) else {
+            throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the stage did not read back what it wrote"))
+        }
+        // A rendition's name is this attempt's own: nobody knows it before the transaction, so its file is put there, durably, while nobody waits.
+        // A track's is that of all its attempts, and only the holder of the lease may replace it.
+        let isTrack = payload.job.track != nil
+        if !isTrack { try await BlockingWork.run { try preparation.outputs.forEach(Self.place) } }
         let now = recorder.clock.now
         let (isKept, superseded) = try await recorder.catalog.write { [jobs = recorder.jobs] db in
             guard try jobs.complete(job.lease, now: now, in: db) else { throw LeaseLost() }
-            for output in preparation.outputs { try Self.place(output) }
+            if isTrack { try preparation.outputs.forEach(Self.place) }
             let superseded = try payload.job.track == nil ? Self.supersede(preparation, payload, db) : []
             let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, job, now, db)
             if !isKept { try Self.restore(superseded, db) }

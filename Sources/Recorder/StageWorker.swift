@@ -95,6 +95,19 @@ final class StageWork: JobWork {
 
     func perform(_ job: Job, _ run: JobRun) async throws -> JobEnding {
         guard let payload: StagePayload = Recorder.decoded(job.payload) else { return .failed(.permanent, reason: "the job's payload is of another version") }
+        let ending = try await perform(payload, job, run)
+        let outcome: StageFigures.Outcome = switch ending {
+        case .done, .written: .done
+        case .failed(.crash, _): .crashed
+        case .failed: .failed
+        case .released: run.isAtLimit ? .crashed : .released
+        case .lost: .lost
+        }
+        recorder.stageFigures.ended(payload.job.kind, outcome)
+        return ending
+    }
+
+    private func perform(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws -> JobEnding {
         // What is restricted is not worked on; when it ends the job is freed.
         if let hold = try await recorder.hold(on: payload.recording) { return .released(until: WallTime(nanoseconds: hold.until)) }
         do {
@@ -131,9 +144,13 @@ final class StageWork: JobWork {
         defer { preparation.closeDescriptors() }
         do {
             defer { run.setProcess(nil) }
+            run.limit(wall: .seconds(Int64(runner.limits(of: preparation.order, preparation.descriptors).wallSeconds)))
+            let started = ContinuousClock.now
             let result = try await runner.run(preparation.order, descriptors: preparation.descriptors, started: { run.setProcess($0) }, progress: { run.progress($0) })
+            let seconds = (ContinuousClock.now - started) / .seconds(1)
             // Once begun it is not broken off: a task that is cancelled in between could undo half of it only.
             try await Task.detached { [self] in try await publish(result, preparation, payload, job) }.value
+            recorder.stageFigures.made(payload.job.kind, result.outputs.map(\.duration).max() ?? .zero, in: seconds)
         } catch {
             // The task may be cancelled already, and in such a one nothing can be written.
             await Task.detached { [self] in await discard(preparation) }.value
@@ -171,7 +188,7 @@ final class StageWork: JobWork {
         let broken = jobs.filter { $0.state.isDead || $0.state == .cancelled }
         // What waits for a dead job never runs.
         guard let owner = jobs.first?.owner, jobs.allSatisfy({ $0.state.isFinal || ($0.state == .blocked && !broken.isEmpty) }) else { return }
-        let problems = broken.map { "\($0.name.split(separator: "/")[0]): \($0.state == .cancelled ? "cancelled" : $0.standing.reason ?? "failed")" }
+        let problems = broken.map { "\($0.name.split(separator: "/")[0]): \($0.state == .cancelled ? "cancelled" : ($0.standing.reason ?? "failed").prefix { $0 != "\n" })" }
         let json = String(decoding: try JSONEncoder().encode(problems), as: UTF8.self)
         try db.execute(sql: "UPDATE recording SET state = ?, problems = ? WHERE id = ? AND state = 'processing'", arguments: [broken.isEmpty ? "ready" : "failed", json, owner])
     }
@@ -179,9 +196,13 @@ final class StageWork: JobWork {
     func note(_ event: JobNote) {
         let logger = recorder.logger
         switch event {
-        case .failed(let job, _, let reason): logger.warning("a stage failed", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
-        case .leaseLost(let job): logger.warning("a stage's lease was lost, its result is discarded", metadata: ["job": "\(job.id)"])
-        case .rescued(let job, let reason): logger.warning("a stage is taken from its worker", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
+        case .failed(let job, _, let reason): logger.warning("a stage failed", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason.replacing("\n", with: "; "))"])
+        case .leaseLost(let job):
+            recorder.stageFigures.leaseLost()
+            logger.warning("a stage's lease was lost, its result is discarded", metadata: ["job": "\(job.id)"])
+        case .rescued(let job, let reason):
+            recorder.stageFigures.rescued()
+            logger.warning("a stage is taken from its worker", metadata: ["job": "\(job.id)", "stage": "\(job.kind.rawValue)", "reason": "\(reason)"])
         case .storeFailed(let error): logger.error("the queue cannot be read or written", metadata: ["error": "\(error)"])
         }
     }

@@ -253,9 +253,12 @@ public struct OutputReport: Hashable, Codable, Sendable {
     public var height: Int?
     /// Integrated loudness after normalisation in LUFS; nil for silence or no sound.
     public var loudnessLUFS: Double?
+    /// What was found when the written file was read again; nil where it was not. Without it nothing is published.
+    public var verified: OutputVerification?
 
     public init(bytes: Int64, ciphertextSHA256: String?, startWall: WallTime, duration: Nanoseconds, videoFrames: Int? = nil,
-                width: Int? = nil, height: Int? = nil, loudnessLUFS: Double? = nil) {
+                width: Int? = nil, height: Int? = nil, loudnessLUFS: Double? = nil, verified: OutputVerification? = nil) {
+        self.verified = verified
         self.bytes = bytes
         self.ciphertextSHA256 = ciphertextSHA256
         self.startWall = startWall
@@ -267,10 +270,26 @@ public struct OutputReport: Hashable, Codable, Sendable {
     }
 }
 
+/// What a written file was found to be by a reader of its own, once it was closed and synced: every byte authenticated, every packet read.
+public struct OutputVerification: Hashable, Codable, Sendable {
+    /// Packets, or what a file without any counts instead: peaks, pictures.
+    public var packets: Int
+    /// Pictures that were decoded, none of them damaged.
+    public var pictures: Int?
+    /// Samples of a channel that were decoded, at 48 kHz.
+    public var samples: Int?
+
+    public init(packets: Int, pictures: Int? = nil, samples: Int? = nil) {
+        self.packets = packets
+        self.pictures = pictures
+        self.samples = samples
+    }
+}
+
 /// Why a stage gave up, in words for the person who has to do something about it.
 public struct StageFailure: Error, Hashable, Codable, Sendable {
     public enum Code: String, Codable, Sendable {
-        case unsupportedCodec, damagedInput, nothingToDo, limitExceeded, library, outputFull, protocolViolation
+        case unsupportedCodec, damagedInput, nothingToDo, limitExceeded, library, outputFull, notVerified, protocolViolation
     }
     public var code: Code
     public var what: String

@@ -10,8 +10,8 @@ import SystemPackage
 public struct StageRunner: Sendable {
     /// Path of `mitschnitt-stage`.
     public let executable: String
-    /// Bytes of the child's standard error that are kept; the child itself writes no more than half of it.
-    static let errorBytesMax = 64 << 10
+    /// Limits of the child where they do not follow from the order: tests.
+    public var limits: StageLimits?
 
     /// Carries an order out in this process.
     public typealias Substitute = @Sendable (_ order: StageOrder, _ descriptors: [Int32]) async throws -> StageResult
@@ -25,18 +25,27 @@ public struct StageRunner: Sendable {
     /// `started` gets the child's process id; `progress` is called on a thread of the runner with shares 0...1. Throws ``StageRunError``.
     public func run(_ order: StageOrder, descriptors: [Int32], started: @escaping @Sendable (pid_t) -> Void = { _ in }, progress: @escaping @Sendable (Double) -> Void) async throws -> StageResult {
         if let substitute { return try await substitute(order, descriptors) }
-        var pair: [Int32] = [-1, -1]
+        let limits = limits(of: order, descriptors)
+        var (pair, errors) = ([-1, -1] as [Int32], [-1, -1] as [Int32])
         guard clinux_socket_pair(&pair) == 0 else { throw StageRunError.notStarted("socketpair: errno \(errno)") }
         let channel = StageChannel(socket: pair[0])
         defer { close(pair[0]) }
-        let ended: ExecutionResult<Result<StageResult, StageRunError>, DiscardedOutput, StringOutput<UTF8>>
+        guard clinux_pipe(&errors) == 0 else {
+            close(pair[1])
+            throw StageRunError.notStarted("pipe: errno \(errno)")
+        }
+        let (words, end) = (errors[0], errors[1])
+        defer { close(words) }
+        async let said = BlockingWork.onThread(named: "stage-words") { StageWords.read(words) }
+        let ended: Result<ExecutionResult<Result<StageResult, StageRunError>, DiscardedOutput, FileDescriptorOutput>, any Error>
         do {
-            // SWIFT_BACKTRACE: the runtime's own crash handler can hang, and prints memory.
-            ended = try await Subprocess.run(
-                .path(FilePath(executable)), environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8"]),
+            // SWIFT_BACKTRACE: the runtime's own crash handler can hang, and prints memory. LIBC_FATAL_STDERR_: the C library's last words go to
+            // standard error and not to a terminal, which it would have to open.
+            ended = .success(try await Subprocess.run(
+                .path(FilePath(executable)), arguments: Arguments(limits.arguments), environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8", "LIBC_FATAL_STDERR_": "1"]),
                 workingDirectory: "/",
                 input: .fileDescriptor(FileDescriptor(rawValue: pair[1]), closeAfterSpawningProcess: true),
-                output: .discarded, error: .string(limit: Self.errorBytesMax)
+                output: .discarded, error: .fileDescriptor(FileDescriptor(rawValue: end), closeAfterSpawningProcess: false)
             ) { execution in
                 started(execution.processIdentifier.value)
                 return await withTaskCancellationHandler {
@@ -44,18 +53,32 @@ public struct StageRunner: Sendable {
                 } onCancel: {
                     shutdown(channel.socket, Int32(SHUT_RDWR))  // the child sees the end and exits; the conversation ends
                 }
-            }
-        } catch is CancellationError {
-            throw StageRunError.cancelled
+            })
         } catch {
-            throw StageRunError.notStarted("\(executable): \(error)")
+            ended = .failure(error)
         }
+        // The child is gone, and nobody else writes: what it said has an end.
+        close(end)
+        let text = try await said.text
+        let outcome: ExecutionResult<Result<StageResult, StageRunError>, DiscardedOutput, FileDescriptorOutput>
+        do { outcome = try ended.get() } catch is CancellationError { throw StageRunError.cancelled } catch { throw StageRunError.notStarted("\(executable): \(error)") }
         try Task.checkCancellation()
-        switch ended.closureResult {
+        switch outcome.closureResult {
         case .success(let result): return result
-        case .failure(.died(_)): throw StageRunError.died("\(ended.terminationStatus)\(Self.lastLine(ended.standardError))")
+        case .failure(.died(_)): throw StageRunError.died(StageEnding.text(outcome.terminationStatus, limits) + (text.isEmpty ? "" : "\n" + text))
         case .failure(let error): throw error
         }
+    }
+
+    /// What the order's child may use, by its inputs' lengths.
+    public func limits(of order: StageOrder, _ descriptors: [Int32]) -> StageLimits {
+        if let limits { return limits }
+        let bytes = order.inputs.flatMap(\.descriptors).reduce(into: 0 as UInt64) { sum, place in
+            var status = stat()
+            guard descriptors.indices.contains(place), fstat(descriptors[place], &status) == 0, status.st_size > 0 else { return }
+            sum += UInt64(status.st_size)
+        }
+        return StageLimits(for: order, inputBytes: bytes)
     }
 
     private static func converse(_ channel: StageChannel, _ order: StageOrder, _ descriptors: [Int32],
@@ -79,11 +102,6 @@ public struct StageRunner: Sendable {
             return .failure(.died("\(error)"))
         }
     }
-
-    private static func lastLine(_ text: String?) -> String {
-        guard let line = text?.split(separator: "\n").last else { return "" }
-        return ": \(line.prefix(300))"
-    }
 }
 
 /// Why a stage gave no result.
@@ -92,7 +110,7 @@ public enum StageRunError: Error, Equatable, Sendable {
     case notStarted(String)
     /// The stage gave up and said why.
     case failed(StageFailure)
-    /// The child ended without an answer: a crash, a limit, a kill.
+    /// The child ended without an answer: a crash, a limit, a kill. How, in one line; then the last lines of its standard error.
     case died(String)
     case cancelled
 }

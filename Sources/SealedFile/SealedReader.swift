@@ -5,6 +5,9 @@ import Foundation
 /// Opening checks header, key commitment and the last chunk, so that the length is known and a cut file is refused. All calls block;
 /// use from one thread. The descriptor stays the caller's.
 public final class SealedReader {
+    /// Plaintext bytes that are authenticated together.
+    public static let chunkBytes = SealedHeader.chunkBytes
+
     /// Plaintext bytes.
     public let length: Int
     private let descriptor: Int32

@@ -27,7 +27,7 @@ extension StageRun {
             progress(Double(tick - ticks.lowerBound) / Double(ticks.count))
         }
         try sound?.copy(upTo: .infinity)
-        return try movie.finish(self, ticks)
+        return try movie.finish(self, ticks, soundPackets: sound?.copied, depth: .all)
     }
 
     /// Puts parts one behind the other, each packet as it was encoded, with the mix beside them. Throws where a part is not as long as planned.
@@ -53,7 +53,8 @@ extension StageRun {
             }
         }
         try sound?.copy(upTo: .infinity)
-        return try movie.finish(self, 0..<all)
+        // The parts' pictures were all decoded when they were made.
+        return try movie.finish(self, 0..<all, soundPackets: sound?.copied, depth: .keyPictures)
     }
 
     private func mixedSound(_ muxer: Muxer) throws -> SoundCopy? {
@@ -77,11 +78,12 @@ private struct Movie {
         muxer = try Muxer(sink, as: .mp4, options: ["moov_size": String(head)])
     }
 
-    func finish(_ run: StageRun, _ ticks: Range<Int>) throws -> StageResult {
+    func finish(_ run: StageRun, _ ticks: Range<Int>, soundPackets: Int?, depth: OutputExpectation.Depth) throws -> StageResult {
         try muxer.finish()
         let digest = try sink.writer.finish()
         let parameters = run.order.parameters
         let (start, rate) = (try run.span().start, Int64(parameters.frameRate))
+        run.expect(try run.output(), .movie(pictures: ticks.count, frameRate: parameters.frameRate, soundPackets: soundPackets, depth: depth))
         let place = { (tick: Int) in Nanoseconds(count: Int64(tick) * 1_000_000_000 / rate) }
         return StageResult(outputs: [StageRun.report(digest, start: start + place(ticks.lowerBound), duration: place(ticks.upperBound) - place(ticks.lowerBound), frames: ticks.count,
                                                      width: parameters.width, height: parameters.height)])
@@ -96,6 +98,8 @@ final class SoundCopy {
     private let target: Int
     private let packet = Packet()
     private var isWaiting = false
+    /// Packets that were copied.
+    private(set) var copied = 0
     /// How much later than the picture the mix begins, in its time base; 0 unless the two were planned apart.
     private let offset: Int64
 
@@ -119,6 +123,7 @@ final class SoundCopy {
             }
             guard Double(packet.dts) * stream.timeBase.value <= seconds else { return }
             try muxer.write(packet, stream: target, timeBase: stream.timeBase)
+            copied += 1
             isWaiting = false
         }
     }

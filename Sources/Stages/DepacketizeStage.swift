@@ -51,6 +51,7 @@ extension StageRun {
             throw StageFailure(code: .nothingToDo, what: "not one access unit could be decoded out of \(verdict.packets) packets")
         }
         let report = try Self.report(track: sink, start: start, duration: end - start)
+        expect(try output(), .track(packets: writer.written, last: .milliseconds(writer.lastMs)))
         let summary = TrackSummary(kind: format.kind, codec: writer.codec, startWall: start, endWall: end, blanks: writer.blanks, verdict: verdict)
         return StageResult(outputs: [report], track: summary)
     }

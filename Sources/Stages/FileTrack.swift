@@ -33,6 +33,7 @@ extension StageRun {
         do { file = try ForeignFile(source, as: ForeignFile.Container(container)) } catch {
             throw StageFailure(code: .unsupportedCodec, what: "the file cannot be read as \(container.rawValue): \(error)", hint: "a recording that was not ended properly has no index: repair it first")
         }
+        guard file.duration * 1e9 <= Double(FileTrack.longest) else { throw FileTrack.tooLong }
         let stream = try chosen(file, kind)
         file.choose(stream.index)
         let track = try FileTrack(file, stream, kind, start, output(), self)
@@ -41,7 +42,7 @@ extension StageRun {
             try track.write(packet)
             progress(track.share)
         }
-        guard let result = try track.finish() else { throw StageFailure(code: .nothingToDo, what: "the file's \(stream.codec) stream is empty") }
+        guard let result = try track.finish(self) else { throw StageFailure(code: .nothingToDo, what: "the file's \(stream.codec) stream is empty") }
         return result
     }
 
@@ -72,7 +73,8 @@ extension ForeignFile.Container {
 
 /// Writes a foreign stream's packets into one sealed Matroska file, with its times counted from the first of them.
 final class FileTrack {
-    private static let longest: Int64 = 24 * 3_600 * 1_000_000_000
+    static let longest: Int64 = 24 * 3_600 * 1_000_000_000
+    static let tooLong = StageFailure(code: .limitExceeded, what: "the file is longer than a day", hint: "split it")
 
     private let (stream, kind, start): (ForeignFile.Stream, MediaKind, WallTime)
     private let sink: SealedSink
@@ -84,6 +86,8 @@ final class FileTrack {
     /// The file's time that becomes 0.
     private var origin: Int64?
     private var end: Int64 = 0
+    /// The latest time of a packet.
+    private var last: Int64 = 0
     private var lastKey: Int64?
     private var verdict = TrackVerdict()
 
@@ -112,7 +116,7 @@ final class FileTrack {
         let time = packet.pts - zero
         // What is shown before the first key frame, though it comes after it, needs what is not there.
         guard time >= -lag else { return verdict.droppedUnits += 1 }
-        guard time <= Self.longest else { throw StageFailure(code: .limitExceeded, what: "the file is longer than a day", hint: "split it") }
+        guard time <= Self.longest else { throw Self.tooLong }
         let length = min(max(packet.duration, 0), 60_000_000_000)
         if packet.isKey {
             verdict.keyFrames += kind == .audio ? 0 : 1
@@ -123,6 +127,7 @@ final class FileTrack {
         verdict.packets += 1
         verdict.accessUnits += 1
         end = max(end, time + max(length, 1_000_000))
+        last = max(last, time)
         packet.pts = time
         packet.dts = min(time, packet.dts - zero)
         try muxer.write(packet, stream: place, timeBase: Rational(1, 1_000_000_000))
@@ -131,9 +136,10 @@ final class FileTrack {
     private func wall(_ time: Int64) -> WallTime { start + Nanoseconds(count: (origin ?? 0) + time) }
 
     /// Nil if nothing was written.
-    func finish() throws -> StageResult? {
+    func finish(_ run: StageRun) throws -> StageResult? {
         guard origin != nil else { return nil }
         try muxer.finish()
+        run.expect(try run.output(), .track(packets: verdict.packets, last: Nanoseconds(count: last)))
         let report = try StageRun.report(track: sink, start: wall(0), duration: Nanoseconds(count: end))
         verdict.malformed = file.isDamaged ? 1 : 0
         (verdict.first, verdict.last) = (wall(0), wall(end))

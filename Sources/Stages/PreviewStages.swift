@@ -28,6 +28,7 @@ extension StageRun {
         let sink = try sink(output(), windowBytes: 0)
         try sink.writer.append(json)
         let digest = try sink.writer.finish()
+        expect(try output(), .peaks(points: peaks.points))
         return StageResult(outputs: [Self.report(digest, start: start, duration: Nanoseconds(seconds: peaks.seconds))])
     }
 
@@ -63,6 +64,7 @@ extension StageRun {
         let sink = try sink(output(), windowBytes: 0)
         while try encoder.receive(into: packet) { try sink.append(packet.bytes) }
         let digest = try sink.writer.finish()
+        expect(try output(), .still(width: width, height: height))
         return StageResult(outputs: [Self.report(digest, start: start, duration: .zero, width: width, height: height)])
     }
 
@@ -86,6 +88,8 @@ struct Peaks {
     init(samplesPerPoint: Int) { self.samplesPerPoint = samplesPerPoint }
 
     var seconds: Double { Double(total) / 48_000 }
+    /// Stretches that are closed.
+    var points: Int { values.count / 2 }
 
     mutating func add(_ samples: UnsafeMutableBufferPointer<Float>) {
         total += samples.count

@@ -11,6 +11,7 @@ final class SoundWriter {
     private let channels: Int
     private var waiting: [Float] = []
     private var written = 0
+    private(set) var packets = 0
     private let packet = Packet()
 
     init(_ run: StageRun, _ output: StageOutput, channels: Int, bitrate: Int, seconds: Double) throws {
@@ -62,7 +63,10 @@ final class SoundWriter {
     }
 
     private func collect() throws {
-        while try encoder.receive(into: packet) { try muxer.write(packet, stream: stream, timeBase: encoder.timeBase) }
+        while try encoder.receive(into: packet) {
+            try muxer.write(packet, stream: stream, timeBase: encoder.timeBase)
+            packets += 1
+        }
     }
 
     func finish() throws -> SealedDigest {

@@ -1,4 +1,5 @@
 import FFmpeg
+import Glibc
 import Media
 import PacketLog
 import Renditions
@@ -10,28 +11,53 @@ public final class StageRun {
     private let descriptors: [Int32]
     private let report: (Double) -> Void
     private var told = 0.0
+    /// Which part of the whole the shares are of that come: the work, then its verification.
+    private var part = 0.0..<0.9
+    private var expected: [(output: StageOutput, expectation: OutputExpectation)] = []
 
     /// Carries out `order`; `progress` gets shares 0...1 that never fall. Throws ``StageFailure``.
     public static func run(_ order: StageOrder, descriptors: [Int32], progress: @escaping (Double) -> Void) throws(StageFailure) -> StageResult {
         let run = StageRun(order, descriptors, progress)
         do {
-            switch order.stage {
-            case .depacketize:
-                if case .file(let container, let kind, let start) = order.inputs.first?.content { return try run.remux(container, kind, start) }
-                return try run.depacketize()
-            case .mix: return try run.mix()
-            case .compose, .composePart: return try run.compose()
-            case .waveform: return try run.waveform()
-            case .thumbnail: return try run.thumbnail()
-            }
+            return try run.verified(run.work())
         } catch let failure as StageFailure {
             throw failure
         } catch let error as SealedFileError {
-            if case .system(_, 28) = error { throw StageFailure(code: .outputFull, what: "the disk is full", hint: "free some space, then retry the job") }
-            throw StageFailure(code: .damagedInput, what: error.description, hint: "the file on disk is not the one that was written: see the backup")
+            switch error {
+            case .system(_, ENOSPC): throw StageFailure(code: .outputFull, what: "the disk is full", hint: "free some space, then retry the job")
+            case .system(_, EFBIG): throw StageFailure(code: .limitExceeded, what: "the result is larger than any of its kind should be", hint: "report it: the stage or its input is not right")
+            default: throw StageFailure(code: .damagedInput, what: error.description, hint: "the file on disk is not the one that was written: see the backup")
+            }
         } catch {
             throw StageFailure(code: .library, what: "\(error)")
         }
+    }
+
+    private func work() throws -> StageResult {
+        switch order.stage {
+        case .depacketize:
+            if case .file(let container, let kind, let start) = order.inputs.first?.content { return try remux(container, kind, start) }
+            return try depacketize()
+        case .mix: return try mix()
+        case .compose, .composePart: return try compose()
+        case .waveform: return try waveform()
+        case .thumbnail: return try thumbnail()
+        }
+    }
+
+    /// Notes what an output must turn out to be; once for each that is reported.
+    func expect(_ output: StageOutput, _ expectation: OutputExpectation) { expected.append((output, expectation)) }
+
+    /// The result with what each file was found to be.
+    private func verified(_ result: StageResult) throws -> StageResult {
+        precondition(expected.count == result.outputs.count, "every output says what it must turn out to be")
+        var result = result
+        for (place, entry) in expected.enumerated() {
+            part = 0.9 + 0.1 * Double(place) / Double(expected.count)..<0.9 + 0.1 * Double(place + 1) / Double(expected.count)
+            let verification = Verification(output: entry.output, descriptor: try descriptor(entry.output.descriptor), bytes: result.outputs[place].bytes) { [self] in progress($0) }
+            result.outputs[place].verified = try verification.check(entry.expectation)
+        }
+        return result
     }
 
     private init(_ order: StageOrder, _ descriptors: [Int32], _ report: @escaping (Double) -> Void) {
@@ -40,7 +66,9 @@ public final class StageRun {
         self.report = report
     }
 
-    func progress(_ share: Double) {
+    /// A share 0...1 of the work at hand.
+    func progress(_ done: Double) {
+        let share = part.lowerBound + min(max(done, 0), 1) * (part.upperBound - part.lowerBound)
         guard share - told >= 0.01 || share >= 1 && told < 1 else { return }
         told = min(1, share)
         report(told)

@@ -21,7 +21,10 @@ final class TrackFileWriter {
     private var broken: Set<Codec> = []
     private var start: WallTime?
     private var end: WallTime?
-    private var lastMs: Int64 = 0
+    /// Where the last unit begins, in the file's milliseconds.
+    private(set) var lastMs: Int64 = 0
+    /// Units that are in the file.
+    private(set) var written = 0
     private let packet = Packet()
 
     /// `declared`: the streams of a track whose codec changes, which a header must name before they begin; empty for all others.
@@ -71,6 +74,7 @@ final class TrackFileWriter {
             if stream.isPicture { broken.insert(unit.codec) }
             return
         }
+        written += 1
         end = max(end ?? start, unit.time + (unit.duration ?? .milliseconds(1)))
     }
 

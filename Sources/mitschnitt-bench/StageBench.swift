@@ -86,6 +86,20 @@ struct StageBench {
         return try await run(StageOrder(stage: .mix, parameters: StageParameters(), inputs: inputs, outputs: [target], span: span), descriptors).measured
     }
 
+    /// Reads and authenticates the whole file; its length in plain.
+    func unsealedBytes(_ output: Output) throws -> Int {
+        let descriptor = try open(output.path, O_RDONLY)
+        defer { close(descriptor) }
+        let reader = try SealedReader(descriptor: descriptor, key: output.key, context: output.context)
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        var at = 0
+        while true {
+            let count = try buffer.withUnsafeMutableBytes { try reader.read(at: at, into: $0) }
+            guard count > 0 else { return at }
+            at += count
+        }
+    }
+
     /// The file in plain, for the peer.
     func unsealed(_ output: Output) throws -> String {
         let descriptor = try open(output.path, O_RDONLY)

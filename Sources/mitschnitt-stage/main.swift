@@ -5,23 +5,26 @@ import Glibc
 import Renditions
 import Stages
 
-// One media stage: one process, one job. The order, the descriptors and the keys come over standard input, which is a socket; progress
+// One media stage: one process, one job, confined before it reads a byte. The order, the descriptors and the keys come over standard input, which is a socket; progress
 // and the result go back over it. Exit status: 0 answered (the answer may be a failure), 1 nobody to answer to, 2 not confined.
 
-/// Memory that a stage may map: pictures, encoder look-ahead and the head of a day's MP4 fit many times.
-let addressSpaceBytes: UInt = 6 << 30
-
-signal(SIGPIPE, SIG_IGN)
-guard clinux_confine_stage(addressSpaceBytes) == 0 else {
-    FileHandle.standardError.write(Data("mitschnitt-stage cannot limit itself: errno \(errno)\n".utf8))
-    exit(2)
-}
-FFmpegLibrary.quiet()
-if CommandLine.arguments.dropFirst().first == "--version" {
+var arguments = CommandLine.arguments.dropFirst()
+if arguments.first == "--version" {
     print(FFmpegLibrary.versions)
     exit(0)
 }
-if CommandLine.arguments.dropFirst().first == "--check" {
+if arguments.first == "--try" { Tries.run(arguments.dropFirst()) }
+let isCheck = arguments.first == "--check"
+if isCheck { arguments = arguments.dropFirst() }
+let confinement: StageConfinement
+do {
+    confinement = try StageConfinement.enter(StageLimits(arguments: arguments), readable: TextLabel.font)
+} catch {
+    FileHandle.standardError.write(Data("mitschnitt-stage: \(error)\n".utf8))
+    exit(2)
+}
+FFmpegLibrary.quiet()
+if isCheck {
     // For `mitschnitt doctor`: the codecs that stages need, each really opened.
     do {
         _ = try Encoder.h264(width: 64, height: 64, frameRate: 25, preset: "veryfast", constantRateFactor: 25, threads: 1)

@@ -13,7 +13,9 @@ struct DoctorCommand: AsyncParsableCommand {
 
     func run() async throws {
         var findings: [Finding] = []
-        findings.append(stage())
+        let stage = stage()
+        findings.append(stage)
+        if stage.isGood { findings += Confinement.findings() }
         findings.append(Finding(isGood: SRTPLibrary.isReady, what: "SRTP", figure: SRTPLibrary.version, hint: "apt-get install --reinstall libsrtp2-1 libnss3"))
         findings.append(font())
         findings += folder(URL(filePath: data))

@@ -159,7 +159,7 @@ private enum JobLines {
     static func short(_ job: JobView) -> String {
         var line = "\(job.id)  \(job.state)  \(job.kind)"
         if job.state == "running" { line += "  \(Int(job.progress * 100)) %" + (job.secondsLeft.map { ", about \(duration($0)) left" } ?? "") }
-        if let reason = job.reason, job.state != "done" { line += "  \(reason)" }
+        if let reason = job.reason, job.state != "done" { line += "  \(reason.prefix { $0 != "\n" })" }
         return line
     }
 
@@ -169,7 +169,12 @@ private enum JobLines {
                      "state      \(job.state)" + (job.waitsFor > 0 ? ", waits for \(job.waitsFor)" : ""), "attempts   \(job.attempts): \(job.errors) errors, \(job.crashes) crashes, \(job.releases) given back"]
         if job.state == "running" { lines.append("progress   \(Int(job.progress * 100)) %" + (job.secondsLeft.map { ", about \(duration($0)) left" } ?? "")) }
         if job.state == "available" { lines.append("not before \(time(job.runAfter))") }
-        if let reason = job.reason { lines.append("reason     \(reason)") }
+        if let reason = job.reason {
+            // Behind the first line: what the stage itself said last.
+            let told = reason.split(separator: "\n")
+            lines.append("reason     \(told.first ?? "")")
+            lines += told.dropFirst().map { "  it said  \($0)" }
+        }
         if let digest = job.pipelineDigest { lines.append("pipeline   \(digest.prefix(12))") }
         lines.append("enqueued   \(time(job.createdAt))")
         if let started = job.startedAt { lines.append("started    \(time(started))") }

@@ -98,6 +98,7 @@ struct ServeCommand: AsyncParsableCommand {
         let token = try await recorder.provideOperatorToken()
         try await recorder.recover()
         logger.info("operator token", metadata: ["file": "\(token)"])
+        Thread.detachNewThread { [logger] in Confinement.note(logger) }
         let address = settings.web.address
         let web = WebServer.service(recorder, options: settings.web, logger: logger) { port in
             FileHandle.standardOutput.write(Data("listening on http://\(address.contains(":") ? "[\(address)]" : address):\(port)\n".utf8))

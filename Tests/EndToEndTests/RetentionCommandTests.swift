@@ -92,6 +92,7 @@ struct RetentionCommandTests {
             usleep(50_000)
         }
         #expect(seen.contains("mitschnitt_artefacts_past_date 0.0\n") && seen.contains("# TYPE mitschnitt_sweep_duration_seconds gauge\n"), "\(seen)")
+        #expect(seen.contains("# TYPE mitschnitt_stage_attempts_total counter\n") && seen.contains("mitschnitt_job_queue_age_seconds{lane=\"light\"} 0.0\n"), "\(seen)")
         for word in [id, meeting, person, "anna@"] { #expect(!seen.contains(word)) }
         let after = try mitschnitt("retention", "--data", data, "--at", later)
         #expect(after.status == 0, "\(after.output)")

@@ -33,7 +33,7 @@ enum StandIn {
             let writer = try SealedWriter(descriptor: descriptors[output.descriptor], key: output.key, context: output.context)
             try writer.append(content)
             let digest = try writer.finish()
-            return OutputReport(bytes: Int64(digest.plaintextBytes), ciphertextSHA256: digest.ciphertextSHA256, startWall: span.start, duration: span.duration)
+            return OutputReport(bytes: Int64(digest.plaintextBytes), ciphertextSHA256: digest.ciphertextSHA256, startWall: span.start, duration: span.duration, verified: OutputVerification(packets: content.count))
         }
         var track: TrackSummary?
         if let first, let last, case .packetLog(let identity, _, _) = order.inputs[0].content {

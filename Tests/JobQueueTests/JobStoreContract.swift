@@ -32,6 +32,19 @@ struct JobStoreContract {
         #expect(try await state(queue, "d") == .available)
     }
 
+    @Test("what waits is what could run: not what waits for others, for its time, or runs", arguments: StoreKind.allCases)
+    func waiting(kind: StoreKind) async throws {
+        let queue = try await queue(kind, job("a"), job("b"), job("c", after: ["a"]), job("d", lane: .heavy))
+        #expect(try await queue.waiting(at: time(-1)).isEmpty)
+        let all = try await queue.waiting(at: time(5))
+        #expect(all[.light]?.count == 2 && all[.light]?.oldest == time(0) && all[.heavy]?.count == 1)
+        let a = try await lease(queue, 6)
+        #expect(try await queue.waiting(at: time(6))[.light]?.count == 1)
+        #expect(try await queue.release(a, until: time(9), at: time(6)))
+        #expect(try await queue.waiting(at: time(8))[.light]?.count == 1)
+        #expect(try await queue.waiting(at: time(9))[.light]?.count == 2)
+    }
+
     @Test("a job waits for everything it depends on, and no longer; what the caller rolls back was never done", arguments: StoreKind.allCases)
     func dependencies(kind: StoreKind) async throws {
         let queue = try await queue(kind, job("a"), job("b"), job("c", after: ["a", "b"]))

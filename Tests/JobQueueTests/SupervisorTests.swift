@@ -32,10 +32,10 @@ struct SupervisorTests: Sendable {
         return options
     }
 
-    private func supervisor(_ change: (inout SupervisorOptions) -> Void = { _ in }) -> JobSupervisor<ShellWork> {
+    private func supervisor(wall: Nanoseconds? = nil, _ change: (inout SupervisorOptions) -> Void = { _ in }) -> JobSupervisor<ShellWork> {
         var options = options
         change(&options)
-        return JobSupervisor(ShellWork(), store: store, options: options) { [clock] in clock.now }
+        return JobSupervisor(ShellWork(wall: wall), store: store, options: options) { [clock] in clock.now }
     }
 
     private func job(_ name: String, _ command: String, after: [String] = [], lane: Lane = .light, kind: JobKind = ShellWork.kind) -> NewJob {
@@ -91,6 +91,13 @@ struct SupervisorTests: Sendable {
         }
         #expect(try await standing("hang").reason?.contains("no progress") == true)
         #expect(try await standing("good") == JobStanding(state: .done, token: 1))
+    }
+
+    @Test("an attempt ends at its own time limit although it goes on well, and the reason says so")
+    func wall() async throws {
+        try await enqueue(job("long", "exec sleep 600"))
+        await supervisor(wall: .seconds(1)) { $0.retries.crashesMax = 1 }.run(untilEmpty: true)
+        #expect(try await standing("long") == JobStanding(state: .quarantined, token: 1, crashes: 1, reason: "it ran for 1 s and was stopped"))
     }
 
     @Test("a cancelled job's child is killed, and its neighbour goes on")

@@ -31,6 +31,7 @@ public protocol QueueUnderTest: Sendable {
     func all() async throws -> [Job]
     func currentJobs(owner: String) async throws -> [Job]
     func workers() async throws -> [Worker]
+    func waiting(at now: WallTime) async throws -> [Lane: (count: Int, oldest: WallTime)]
 }
 
 public struct Broken: Error, Equatable { public init() {} }
@@ -90,6 +91,7 @@ public struct StoreUnderTest<Store: JobStore>: QueueUnderTest {
     public func job(_ id: JobID) async throws -> Job? { try await read { try $0.job(id, in: $1) } }
     public func all() async throws -> [Job] { try await read { try $0.list(states: Set(JobState.allCases), limit: 100_000, in: $1) } }
     public func currentJobs(owner: String) async throws -> [Job] { try await read { try $0.currentJobs(owner: owner, in: $1) } }
+    public func waiting(at now: WallTime) async throws -> [Lane: (count: Int, oldest: WallTime)] { try await read { try $0.waiting(now: now, in: $1) } }
     public func workers() async throws -> [Worker] { try await read { try $0.workers(in: $1) } }
 }
 

@@ -15,9 +15,13 @@ public final class ShellWork: JobWork {
     /// The ids of jobs in the order in which they ended or changed hands.
     public let settled = Mutex<[JobID]>([])
 
-    public init(kinds: Set<JobKind> = [ShellWork.kind]) { self.kinds = kinds }
+    private let wall: Nanoseconds?
+
+    /// `wall`: bounds each attempt by itself.
+    public init(kinds: Set<JobKind> = [ShellWork.kind], wall: Nanoseconds? = nil) { (self.kinds, self.wall) = (kinds, wall) }
 
     public func perform(_ job: Job, _ run: JobRun) async throws -> JobEnding {
+        if let wall { run.limit(wall: wall) }
         let process = Process()
         process.executableURL = URL(filePath: "/bin/sh")
         process.arguments = ["-c", job.payload]

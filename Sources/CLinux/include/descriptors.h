@@ -16,12 +16,11 @@ ssize_t clinux_receive_descriptors(int socket, int *descriptors);
 /// A connected pair of stream sockets, both close-on-exec. Returns 0, or -1 with errno set.
 int clinux_socket_pair(int pair[2]);
 
+/// A pipe whose ends, the reader's first, are both close-on-exec. Returns 0, or -1 with errno set.
+int clinux_pipe(int pair[2]);
+
 /// Sends all bytes without SIGPIPE; EINTR is retried. Returns 0, or -1 with errno set.
 int clinux_send_all(int socket, const void *bytes, size_t count);
-
-/// Prepares a process that handles untrusted media: dies with its parent, gains no privileges, leaves no core dump, and is
-/// limited in memory, of which freed buffers are kept for the next ones. Raises the limit of open files as far as allowed. Returns 0, or -1 with errno set.
-int clinux_confine_stage(unsigned long address_space_bytes);
 
 /// Raises the limit of open files to what the system allows, at most `most`. Returns 0, or -1 with errno set.
 int clinux_raise_open_files(unsigned long most);

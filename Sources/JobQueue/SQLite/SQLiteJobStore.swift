@@ -145,6 +145,15 @@ extension SQLiteJobStore {
         return counts
     }
 
+    public func waiting(now: WallTime, in db: Database) throws -> [Lane: (count: Int, oldest: WallTime)] {
+        var waiting: [Lane: (count: Int, oldest: WallTime)] = [:]
+        for row in try Row.fetchAll(db.cachedStatement(sql: "SELECT lane, COUNT(*), MIN(run_after) FROM job WHERE state = 'available' AND run_after <= ? GROUP BY lane"), arguments: [now.nanoseconds]) {
+            guard let lane = Lane(rawValue: row[0]) else { continue }
+            waiting[lane] = (row[1], WallTime(nanoseconds: row[2]))
+        }
+        return waiting
+    }
+
     public func unfinished(kinds: Set<JobKind>, in db: Database) throws -> Int {
         try Int.fetchOne(db.cachedStatement(sql: "SELECT COUNT(*) FROM job WHERE state IN ('available','running') AND kind IN (\(databaseQuestionMarks(count: kinds.count)))"),
                          arguments: StatementArguments(kinds.map(\.rawValue).sorted())) ?? 0
