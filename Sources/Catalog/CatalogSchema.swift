@@ -40,6 +40,7 @@ enum CatalogSchema {
         migrator.registerMigration("011 who is in a stream just now, and who was recorded in it") { db in
             try db.execute(sql: presence)
         }
+        migrator.registerMigration("012 the proof of consents ends") { db in try db.execute(sql: proofs) }
         return migrator
     }
 
