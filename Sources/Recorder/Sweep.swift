@@ -14,11 +14,11 @@ import Tap
 ///
 /// | step | durable before the next | killed here, the next start |
 /// |---|---|---|
-/// | state `expired`, jobs cancelled, receipts drafted | one transaction | goes on from the ledger |
+/// | state `expired`, jobs cancelled, receipts drafted | transactions of 200 | does the rest, goes on from the ledger |
 /// | ids entered in the ledger of erasures | fsync | the same |
 /// | keys removed, the key store written anew once | VACUUM | removes what is left, writes anew if that is owed |
-/// | files removed, seen to be gone | fsync of the folder | removes what is left |
-/// | receipts finished and proved in the audit log, state `erased` | one transaction | does them |
+/// | files removed by eight at once, seen to be gone | fsync of the folder | removes what is left |
+/// | receipts finished and proved in the audit log, state `erased` | transactions of 200 | does the rest |
 /// | the write-ahead log moved into the database and emptied | | empties it at once |
 ///
 /// A receipt's time of key destruction is that of the rewriting, never an earlier one; after a kill it is that of the start that made sure.
