@@ -10,7 +10,8 @@ import SealedFile
 import Synchronization
 import Tap
 
-/// The end of recordings, many at a time: out of reach, then keys, then files, then the receipts; all of one step before any of the next.
+/// The end of recordings, many at a time: out of reach, then keys, then files, then the receipts; all that a batch has of one step before any
+/// of the next.
 ///
 /// | step | durable before the next | killed here, the next start |
 /// |---|---|---|
@@ -24,10 +25,12 @@ import Tap
 /// A receipt's time of key destruction is that of the rewriting, never an earlier one; after a kill it is that of the start that made sure.
 extension Recorder {
     /// Most recordings for which the key store is written anew once: that costs as much for one key as for all of them.
-    static let sweepBatchMax = 4_000
+    static let sweepBatchMax = 2_000
+    /// Batches at the same time: while one waits for the file system, the other works in the databases.
+    static let sweepLanes = 2
     /// Most recordings in one transaction of a sweep: a withdrawal waits for no more than its end.
     static let sweepTransactionMax = 200
-    /// Folders that are removed at the same time: each waits for the file system's journal.
+    /// Folders of a batch that are removed at the same time: each waits for the disk.
     static let removersMax = 8
 
     /// Ends everything past its date: what housekeeping does. Gives back how many ended.
@@ -37,12 +40,17 @@ extension Recorder {
     @discardableResult
     public func sweep() async throws -> Int {
         let due = try await catalog.read { [now = clock.settled] in try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
-        var ended = 0
-        for (place, batch) in due.parts(of: Self.sweepBatchMax).enumerated() {
-            if place > 0 { await confirmConsents() }
-            ended += await endExpired(batch)
+        return await withTaskGroup(of: Int.self) { group in
+            var ended = 0
+            for (place, batch) in due.parts(of: Self.sweepBatchMax).enumerated() {
+                if place >= Self.sweepLanes {
+                    ended += await group.next() ?? 0
+                    await confirmConsents()
+                }
+                group.addTask { await self.endExpired(batch) }
+            }
+            return await group.reduce(ended, +)
         }
-        return ended
     }
 
     private func endExpired(_ batch: [RecordingID]) async -> Int {
