@@ -29,12 +29,26 @@ extension AuditLog {
         let sequences = try Int.fetchAll(db, sql: "SELECT sequence FROM audit_event WHERE \(isReading) AND at < ? ORDER BY at LIMIT \(erasedAtOnceMax)",
                                          arguments: [cutoff.nanoseconds]).sorted()
         guard !sequences.isEmpty else { return 0 }
+        try blank(sequences, why: why, now: now, db)
+        return sequences.count
+    }
+
+    /// Erases the content of entries that name consents to these recordings, whose proof has ended; an entry for each ``erasedAtOnceMax`` says which.
+    static func eraseConsents(of recordings: [String], why: String, now: WallTime, _ db: Database) throws {
+        let sequences = try recordings.flatMap { recording in
+            try Int.fetchAll(db, sql: "SELECT sequence FROM audit_event WHERE action LIKE 'consent.%' AND object = ?", arguments: [recording])
+        }.sorted()
+        for start in stride(from: 0, to: sequences.count, by: erasedAtOnceMax) {
+            try blank(Array(sequences[start..<min(start + erasedAtOnceMax, sequences.count)]), why: why, now: now, db)
+        }
+    }
+
+    private static func blank(_ sequences: [Int], why: String, now: WallTime, _ db: Database) throws {
         for sequence in sequences {
             try db.execute(sql: "UPDATE audit_event SET at = NULL, actor = NULL, action = NULL, object = NULL, detail = NULL, salt = NULL WHERE sequence = ?", arguments: [sequence])
         }
         let places = IndexSet(sequences).rangeView.map { "\($0.lowerBound)-\($0.upperBound - 1)" }.joined(separator: ",")
         try append(actor: "retention", action: erasedAction, object: places, detail: why, now: now, db)
-        return sequences.count
     }
 
     /// The entries that an entry says were erased, `FIRST-LAST`, several of them between commas; nil where it does not say so.

@@ -26,15 +26,15 @@ public enum AuditLog {
 
     private static func add(_ actor: String, _ action: String, _ object: String, _ detail: String, _ now: WallTime, _ db: Database) throws
         -> (record: AuditRecord, before: MerkleFrontier) {
-        let last = try Row.fetchOne(db, sql: "SELECT sequence, hash FROM audit_event ORDER BY sequence DESC LIMIT 1")
+        let last = try Row.fetchOne(db.cachedStatement(sql: "SELECT sequence, hash FROM audit_event ORDER BY sequence DESC LIMIT 1"))
         let before = try frontier(size: last?["sequence"] ?? 0, db)
         let salt = SymmetricKey(size: .bits128).withUnsafeBytes { Array($0) }
         let entry = AuditEntry(sequence: before.size + 1, at: now, actor: actor, action: action, object: object, detail: detail)
         let record = AuditRecord(entry, salt: salt, after: try last.map { try hash($0["hash"]) })
         var after = before
         let node = after.append(record.leaf)
-        try db.execute(sql: "INSERT INTO audit_event (sequence, at, actor, action, object, detail, salt, leaf, node, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       arguments: [entry.sequence, now.nanoseconds, actor, action, object, detail, Hexadecimal.text(salt), record.leaf.hex, node.hex, record.hash.hex])
+        try db.run("INSERT INTO audit_event (sequence, at, actor, action, object, detail, salt, leaf, node, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   arguments: [entry.sequence, now.nanoseconds, actor, action, object, detail, Hexadecimal.text(salt), record.leaf.hex, node.hex, record.hash.hex])
         return (record, before)
     }
 
@@ -51,7 +51,7 @@ public enum AuditLog {
     /// The right edge of the tree over the first `size` entries: each entry keeps the root of the largest whole subtree that ends with it.
     static func frontier(size: Int, _ db: Database) throws -> MerkleFrontier {
         let ends = MerkleFrontier.ends(size)
-        let nodes = try String.fetchAll(db, sql: "SELECT node FROM audit_event WHERE sequence IN (\(databaseQuestionMarks(count: ends.count))) ORDER BY sequence",
+        let nodes = try String.fetchAll(db.cachedStatement(sql: "SELECT node FROM audit_event WHERE sequence IN (\(databaseQuestionMarks(count: ends.count))) ORDER BY sequence"),
                                         arguments: StatementArguments(ends))
         guard let frontier = MerkleFrontier(size: size, peaks: try nodes.map(hash)) else { throw Damaged() }
         return frontier
@@ -60,7 +60,7 @@ public enum AuditLog {
     // MARK: Checkpoints and proofs
 
     public static func lastCheckpoint(_ db: Database) throws -> AuditCheckpoint? {
-        guard let note = try String.fetchOne(db, sql: "SELECT note FROM audit_checkpoint ORDER BY size DESC LIMIT 1") else { return nil }
+        guard let note = try String.fetchOne(db.cachedStatement(sql: "SELECT note FROM audit_checkpoint ORDER BY size DESC LIMIT 1")) else { return nil }
         guard let checkpoint = AuditCheckpoint(note) else { throw Damaged() }
         return checkpoint
     }
@@ -76,16 +76,16 @@ public enum AuditLog {
     @discardableResult
     public static func checkpoint(_ signer: NoteSigner, now: WallTime, _ db: Database) throws -> AuditCheckpoint {
         try introduce(signer, now, db)
-        let size = try Int.fetchOne(db, sql: "SELECT MAX(sequence) FROM audit_event") ?? 0
+        let size = try Int.fetchOne(db.cachedStatement(sql: "SELECT MAX(sequence) FROM audit_event")) ?? 0
         if let last = try lastCheckpoint(db), last.size == size { return last }
         let checkpoint = AuditCheckpoint(size: size, root: try frontier(size: size, db).root, now: now, by: signer)
-        try db.execute(sql: "INSERT INTO audit_checkpoint (size, note) VALUES (?, ?)", arguments: [size, checkpoint.note.whole])
+        try db.run("INSERT INTO audit_checkpoint (size, note) VALUES (?, ?)", arguments: [size, checkpoint.note.whole])
         return checkpoint
     }
 
     /// The log itself names the keys that sign it.
     private static func introduce(_ signer: NoteSigner, _ now: WallTime, _ db: Database) throws {
-        let last = try String.fetchOne(db, sql: "SELECT detail FROM audit_event WHERE action = ? ORDER BY sequence DESC LIMIT 1", arguments: [keyAction])
+        let last = try String.fetchOne(db.cachedStatement(sql: "SELECT detail FROM audit_event WHERE action = '\(keyAction)' ORDER BY sequence DESC LIMIT 1"))
         guard last != signer.verifier.text else { return }
         try append(actor: "system", action: keyAction, object: signer.verifier.name, detail: signer.verifier.text, now: now, db)
     }

@@ -12,6 +12,8 @@ public final class Catalog: Sendable {
     private let pool: DatabasePool
     /// The queue, in the same database: a job ends and what it made is entered in one transaction.
     public let jobs: SQLiteJobStore
+    /// For what asks for a recording's consents again and again.
+    public let consents = ConsentFolds()
     private let path: String
     /// Device and inode of the file that was opened.
     private let file: [UInt64]
@@ -21,8 +23,9 @@ public final class Catalog: Sendable {
         configuration.foreignKeysEnabled = true
         configuration.busyMode = .timeout(5)
         configuration.label = "catalog"
-        // What a query sorts, names among it, stays in memory: no temporary file outside the data folder.
-        configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY") }
+        // What a query sorts, names among it, stays in memory: no temporary file outside the data folder. 8 MiB of pages for each connection: with
+        // SQLite's 2 a sweep reads most of its pages again and again.
+        configuration.prepareDatabase { db in try db.execute(sql: "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192") }
         OwnerOnly.prepare(path)
         pool = try DatabasePool(path: path, configuration: configuration)
         self.path = path

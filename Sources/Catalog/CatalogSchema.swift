@@ -40,13 +40,14 @@ enum CatalogSchema {
         migrator.registerMigration("011 who is in a stream just now, and who was recorded in it") { db in
             try db.execute(sql: presence)
         }
-        migrator.registerMigration("012 what a rendition was made of, and how long it took") { db in
+        migrator.registerMigration("012 the proof of consents ends") { db in try db.execute(sql: proofs) }
+        migrator.registerMigration("013 what a rendition was made of, and how long it took") { db in
             // The fingerprint of everything that decides its bytes: what would come out the same is not made again.
             try db.execute(sql: "ALTER TABLE rendition ADD COLUMN fingerprint TEXT; ALTER TABLE rendition ADD COLUMN made_seconds REAL")
             // The same of a composite's pictures alone: with another mix beside them they need not be encoded again.
             try db.execute(sql: "ALTER TABLE rendition ADD COLUMN picture_fingerprint TEXT")
         }
-        migrator.registerMigration("013 batches") { db in try db.execute(sql: batches) }
+        migrator.registerMigration("014 batches") { db in try db.execute(sql: batches) }
         return migrator
     }
 

@@ -22,19 +22,20 @@ extension KeyStore {
     /// Recordings' keys and those below them, with their fingerprints, or ``unreadable``; a recording that has none is left out.
     public func families(of recordings: [RecordingID]) async throws -> [RecordingID: [Named]] {
         let root = root
-        return try await queue.read { db in
-            var families: [RecordingID: [Named]] = [:]
-            for recording in recordings {
-                let named = try Self.family(Self.recording(recording), root, db)
-                if !named.isEmpty { families[recording] = named }
-            }
-            return families
+        var families: [RecordingID: [Named]] = [:]
+        // Not all in one: whoever wants a key meanwhile waits for the end of a part.
+        for start in stride(from: 0, to: recordings.count, by: Self.readAtOnceMax) {
+            let part = recordings[start..<min(start + Self.readAtOnceMax, recordings.count)]
+            let found = try await queue.read { db in try part.map { ($0, try Self.family(Self.recording($0), root, db)) } }
+            for (recording, named) in found where !named.isEmpty { families[recording] = named }
         }
+        return families
     }
+    private static let readAtOnceMax = 200
 
     /// Opens the key at the top once, and each below it.
     private static func family(_ id: String, _ root: DataKey, _ db: Database) throws -> [Named] {
-        let rows = try Row.fetchAll(db, sql: "SELECT id, parent, wrapped FROM wrapped_key WHERE id = ?1 UNION ALL SELECT id, parent, wrapped FROM wrapped_key WHERE parent = ?1",
+        let rows = try Row.fetchAll(db.cachedStatement(sql: "SELECT id, parent, wrapped FROM wrapped_key WHERE id = ?1 UNION ALL SELECT id, parent, wrapped FROM wrapped_key WHERE parent = ?1"),
                                     arguments: [id])
         var top: DataKey?
         return try rows.map { row in
@@ -69,10 +70,12 @@ extension KeyStore {
     /// The same without looking at them: for a batch whose fingerprints are in receipts already.
     public func removeUnread(_ ids: [String]) async throws {
         try await queue.write { db in
+            var hasRemoved = false
             for id in ids {
-                try db.execute(sql: "DELETE FROM wrapped_key WHERE id = ?", arguments: [id])
-                if db.changesCount > 0 { try db.execute(sql: "PRAGMA user_version = 1") }
+                try db.run("DELETE FROM wrapped_key WHERE id = ?", arguments: [id])
+                hasRemoved = hasRemoved || db.changesCount > 0
             }
+            if hasRemoved { try db.execute(sql: "PRAGMA user_version = 1") }
         }
     }
 

@@ -25,15 +25,15 @@ public struct RestrictionRecord: CatalogRecord {
 }
 
 extension Database {
-    /// The restriction that holds now.
-    public func restriction(of recording: String, now: WallTime) throws -> RestrictionRecord? {
-        try RestrictionRecord.fetchOne(self, sql: "SELECT * FROM restriction WHERE recording = ? AND settled_at IS NULL AND lifted_at IS NULL AND until > ?",
-                                       arguments: [recording, now.nanoseconds])
+    /// The restriction that holds: its end opens and destroys, so it comes by the settled time, not by a clock that was just set forward.
+    public func restriction(of recording: String, settled: WallTime) throws -> RestrictionRecord? {
+        try RestrictionRecord.fetchOne(cachedStatement(sql: "SELECT * FROM restriction WHERE recording = ? AND settled_at IS NULL AND lifted_at IS NULL AND until > ?"),
+                                       arguments: [recording, settled.nanoseconds])
     }
 
     /// Restrictions that were lifted or ran out, and whose end was not acted on yet.
-    public func restrictionsEnded(now: WallTime) throws -> [RestrictionRecord] {
-        try RestrictionRecord.fetchAll(self, sql: "SELECT * FROM restriction WHERE settled_at IS NULL AND (lifted_at IS NOT NULL OR until <= ?)", arguments: [now.nanoseconds])
+    public func restrictionsEnded(settled: WallTime) throws -> [RestrictionRecord] {
+        try RestrictionRecord.fetchAll(self, sql: "SELECT * FROM restriction WHERE settled_at IS NULL AND (lifted_at IS NOT NULL OR until <= ?)", arguments: [settled.nanoseconds])
     }
 
     /// Enters a restriction; one that was there before gives way to it.

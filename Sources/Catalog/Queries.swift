@@ -1,12 +1,13 @@
 import Consent
-import Crypto
 import Foundation
 import GRDB
 import Media
-import SealedFile
 
 /// Questions to the catalog and changes of it; each runs in the caller's transaction.
 extension Database {
+    /// Runs a statement that is prepared once and kept: for what runs by the thousand.
+    public func run(_ sql: String, arguments: StatementArguments) throws { try cachedStatement(sql: sql).execute(arguments: arguments) }
+
     // MARK: People
 
     public func participants(of meeting: String) throws -> [(participant: ParticipantRecord, name: String?)] {
@@ -63,26 +64,19 @@ extension Database {
 
     // MARK: Consent
 
+    /// A recording's consents, folded from its whole history. What asks again and again asks ``ConsentFolds``.
     public func consentState(of recording: RecordingID) throws -> ConsentState {
-        let minors = try String.fetchAll(self, sql: """
-            SELECT participant.id FROM participant JOIN recording ON recording.meeting = participant.meeting WHERE recording.id = ? AND is_minor
-            """, arguments: [recording.rawValue]).compactMap(ParticipantID.init)
-        var state = ConsentState(recording: recording, minors: Set(minors))
-        for event in try consentEvents(of: recording) { try state.apply(event) }
+        var state = ConsentState(recording: recording, minors: try minors(in: recording))
+        try forEachConsent(of: recording) { try state.apply($0.event()) }
         return state
     }
 
     /// The history of a recording as it was written. Throws `ConsentError.brokenChain` where an event's bytes do not have the hash they were
-    /// stored with: the chain alone would not show a change of its last event.
+    /// stored with.
     public func consentEvents(of recording: RecordingID) throws -> [ConsentEvent] {
-        let decoder = JSONDecoder()
-        let rows = try Row.fetchAll(self, sql: "SELECT sequence, CAST(event AS BLOB) AS event, hash FROM consent_event WHERE recording = ? ORDER BY sequence",
-                                    arguments: [recording.rawValue])
-        return try rows.map { row in
-            let bytes: Data = row["event"]
-            guard Hexadecimal.text(SHA256.hash(data: bytes)) == row["hash"] else { throw ConsentError.brokenChain(sequence: row["sequence"]) }
-            return try decoder.decode(ConsentEvent.self, from: bytes)
-        }
+        var events: [ConsentEvent] = []
+        try forEachConsent(of: recording) { events.append(try $0.event()) }
+        return events
     }
 
     /// Appends an event that the fold accepts, and an entry to the audit log that names it by its hash; gives back the new state.

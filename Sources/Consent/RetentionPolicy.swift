@@ -25,6 +25,9 @@ public struct RetentionPolicy: Hashable, Codable, Sendable {
 
     public init() {}
 
+    /// How long proof of consent is kept, in mean Gregorian years of 365.2425 days.
+    public var consentProof: Nanoseconds { .seconds(Int64(consentProofYears) * 31_556_952) }
+
     public static let retentionClass = "recording"
     /// What stands in for a name that nobody configured; the notice says it in its own language.
     public static let unnamedController = "the association that runs this server"

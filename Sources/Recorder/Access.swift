@@ -55,8 +55,8 @@ extension Recorder {
 
     /// A recording that the principal may know of. Throws `.gone` after its end.
     func recordingRecord(_ id: RecordingID, _ principal: Principal) async throws -> RecordingRecord {
-        let now = clock.now
-        let found = try await catalog.read { db in try RecordingRecord.fetchOne(db, key: id.rawValue).map { (record: $0, hold: try db.restriction(of: $0.id, now: now)) } }
+        let settled = clock.settled
+        let found = try await catalog.read { db in try RecordingRecord.fetchOne(db, key: id.rawValue).map { (record: $0, hold: try db.restriction(of: $0.id, settled: settled)) } }
         guard let (record, hold) = found else { throw Self.notFound }
         switch principal.role {
         case .moderator, .platform: break

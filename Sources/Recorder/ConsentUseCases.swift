@@ -36,7 +36,7 @@ extension Recorder {
         }
         gates.release(before)
         // Opening waits for the disk: only what is durably consented passes. The writer's queue keeps the states in order.
-        try await catalog.write { [self] db in try self.push(db.consentState(of: recording), recording, opening: true, db) }
+        try await catalog.write { [self] db in try self.push(self.catalog.consents.state(of: recording, db), recording, opening: true, db) }
         return try await consent(on: recording, as: principal)
     }
 
@@ -81,7 +81,7 @@ extension Recorder {
             let inMeeting = try Bool.fetchOne(db, sql: "SELECT COUNT(*) FROM participant WHERE id = ? AND meeting = ?", arguments: [participant.rawValue, record.meeting]) ?? false
             guard inMeeting else { throw Self.notFound }
             if let notice { try db.keep(notice) }
-            let state = try db.consentState(of: recording)
+            let state = try catalog.consents.state(of: recording, db)
             let event = ConsentEvent(
                 sequence: state.count + 1, recording: recording, participant: participant, kind: .init(request.decision), occurredAt: now, receivedAt: now,
                 modalities: modalities, purposes: purposes, noticeHash: notice?.hash ?? "", noticeVersion: notice?.version ?? "",
@@ -129,9 +129,9 @@ extension Recorder {
     public func consent(on recording: RecordingID, as principal: Principal) async throws -> ConsentView {
         try require([.participant, .moderator, .platform], principal)
         let record = try await recordingRecord(recording, principal)
-        let now = clock.now
-        let (state, people, presence, hold) = try await catalog.read { db in
-            (try db.consentState(of: recording), try db.participants(of: record.meeting), try db.presence(in: record.id), try db.restriction(of: record.id, now: now))
+        let settled = clock.settled
+        let (state, people, presence, hold) = try await catalog.read { [consents = catalog.consents] db in
+            (try consents.state(of: recording, db), try db.participants(of: record.meeting), try db.presence(in: record.id), try db.restriction(of: record.id, settled: settled))
         }
         let waiting = hold == nil ? [] : try await withdrawnAndKept(recording)
         let open = live.withLock { $0[recording] }?.snapshot.open ?? []

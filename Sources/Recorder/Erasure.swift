@@ -60,10 +60,10 @@ extension Recorder {
     ///
     /// Where the recording is restricted all of that waits for the restriction's end.
     func eraseParticipant(_ participant: ParticipantID, of recording: RecordingID, actor: String) async throws {
-        let now = clock.now
+        let (now, settled) = (clock.now, clock.settled)
         // Out of reach first, in one transaction; then the keys; then the files.
         let found: (tracks: [String], renditions: [String])? = try await catalog.write { db in
-            guard try db.restriction(of: recording.rawValue, now: now) == nil else {
+            guard try db.restriction(of: recording.rawValue, settled: settled) == nil else {
                 try AuditLog.append(actor: actor, action: "erasure.waits", object: recording.rawValue, detail: participant.rawValue, now: now, db)
                 return nil
             }

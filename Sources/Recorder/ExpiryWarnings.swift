@@ -11,7 +11,7 @@ extension Recorder {
     static let warnedAtOnceMax = 500
 
     func warnOfExpiry() async throws {
-        let (now, thresholds) = (clock.now, Set(configuration.retention.warningDays.filter { $0 > 0 }).sorted())
+        let (now, settled, thresholds) = (clock.now, clock.settled, Set(configuration.retention.warningDays.filter { $0 > 0 }).sorted())
         for (place, days) in thresholds.enumerated() {
             let length = Nanoseconds.seconds(Int64(days) * 86_400)
             let due = try await catalog.read { db in
@@ -19,8 +19,8 @@ extension Recorder {
                     SELECT * FROM recording WHERE state NOT IN ('erased') AND state <> 'expired' AND expires_at > ?1 AND expires_at <= ?2 AND expires_at - started_at > ?3
                     AND NOT EXISTS (SELECT 1 FROM expiry_warning WHERE recording = recording.id AND days = ?4 AND expires_at = recording.expires_at
                       AND released_at = COALESCE(recording.released_at, 0))
-                    AND NOT EXISTS (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?1) LIMIT \(Self.warnedAtOnceMax)
-                    """, arguments: [now.nanoseconds, (now + length).nanoseconds, length.count, days])
+                    AND NOT EXISTS (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?5) LIMIT \(Self.warnedAtOnceMax)
+                    """, arguments: [now.nanoseconds, (now + length).nanoseconds, length.count, days, settled.nanoseconds])
             }
             for record in due {
                 let readers = try await mayDownload(record)

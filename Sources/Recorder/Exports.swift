@@ -22,7 +22,7 @@ extension Recorder {
     public func export(as principal: Principal) async throws -> PersonalExport {
         try require([.participant], principal)
         guard let participant = principal.participant, let meeting = principal.meeting else { throw Self.notFound }
-        let now = clock.now
+        let (now, settled) = (clock.now, clock.settled)
         let retention = configuration.retention
         let found = try await catalog.read { db in
             guard let person = try ParticipantRecord.fetchOne(db, key: participant.rawValue), let about = try MeetingRecord.fetchOne(db, key: meeting.rawValue) else { throw Self.notFound }
@@ -30,7 +30,7 @@ extension Recorder {
                 exportedAt: now.seconds, controller: retention.controller, supervisoryAuthority: retention.supervisoryAuthority,
                 person: .init(participant: participant, name: try IdentityRecord.fetchOne(db, key: person.id)?.name, minor: person.isMinor,
                               invitedAt: Self.seconds(person.createdAt), meeting: meeting, meetingTitle: about.title))
-            return (data: data, tracks: try Self.collect(participant, into: &data, now, db), whole: data)
+            return (data: data, tracks: try Self.collect(participant, into: &data, settled, db), whole: data)
         }
         var data = found.whole
         var pieces: [ExportBody.Piece] = []
@@ -60,7 +60,7 @@ extension Recorder {
     private static func seconds(_ nanoseconds: Int64) -> Double { WallTime(nanoseconds: nanoseconds).seconds }
 
     /// Fills in what the catalog knows of a person; the tracks that belong in the archive are returned.
-    private static func collect(_ participant: ParticipantID, into data: inout PersonalData, _ now: WallTime, _ db: Database) throws -> [ExportBody.Track] {
+    private static func collect(_ participant: ParticipantID, into data: inout PersonalData, _ settled: WallTime, _ db: Database) throws -> [ExportBody.Track] {
         let id = participant.rawValue
         data.accesses = try AccessTokenRecord.fetchAll(db, sql: "SELECT * FROM access_token WHERE participant = ? ORDER BY created_at", arguments: [id])
             .map { .init(role: $0.role, recording: $0.recording, purpose: $0.purpose, createdAt: seconds($0.createdAt), expiresAt: seconds($0.expiresAt)) }
@@ -103,7 +103,7 @@ extension Recorder {
             }
             data.recordings.append(.init(
                 recording: record.id, state: record.state, startedAt: seconds(record.startedAt), stoppedAt: record.stoppedAt.map(seconds), expiresAt: seconds(record.expiresAt),
-                releasedAt: record.releasedAt.map(seconds), restriction: try db.restriction(of: record.id, now: now).map { view($0, viewer) }, tracks: tracks,
+                releasedAt: record.releasedAt.map(seconds), restriction: try db.restriction(of: record.id, settled: settled).map { view($0, viewer) }, tracks: tracks,
                 renditions: try renditions(of: record, with: id, db)))
         }
         return wanted

@@ -39,7 +39,7 @@ extension Recorder {
             try await catalog.write { [self] db in
                 for (id, session) in sessions.sorted(by: { $0.key < $1.key }) {
                     do {
-                        try self.push(db.consentState(of: id), id, opening: true, db)
+                        try self.push(self.catalog.consents.state(of: id, db), id, opening: true, db)
                         session.confirm()
                     } catch let error as DatabaseError {
                         throw error
@@ -60,7 +60,7 @@ extension Recorder {
     func push(_ state: ConsentState, _ recording: RecordingID, opening: Bool, _ db: Database) throws {
         guard let session = live.withLock({ $0[recording] }) else { return }
         let now = clock.now
-        let isHeld = try db.restriction(of: recording.rawValue, now: now) != nil
+        let isHeld = try db.restriction(of: recording.rawValue, settled: clock.settled) != nil
         gates.set(recording, try present(recording, db), state, isHeld: isHeld, opening: opening, session, at: now)
     }
 

@@ -85,13 +85,14 @@ final class LiveGates: Sendable {
             state.streams[recording] = streams
             state.consents[recording] = consents
             let noes = Set(state.holds.values.filter { $0.no.recording == recording }.map(\.no.participant))
-            for stream in streams {
+            let decided = streams.compactMap { stream -> (stream: StreamID, isOpen: Bool)? in
                 let may = !isHeld && !stream.people.isEmpty && stream.people.allSatisfy { person in
                     person.isRecorded && !noes.contains(person.participant)
                         && consents.mayRecord(person.participant, stream.kind.modality, askedAt: person.askedAt, at: now)
                 }
-                if !may || opening { session.setGate(may, stream: stream.id, at: now) }
+                return !may || opening ? (stream.id, may) : nil
             }
+            session.setGates(decided, at: now)
         }
     }
 

@@ -32,12 +32,12 @@ extension Recorder {
             if request.present { try Self.join(request, record, now, db) } else { try Self.leave(request, now, db) }
             try AuditLog.append(actor: principal.subject, action: request.present ? "stream.joined" : "stream.left", object: record.id,
                                 detail: "\(request.participant) \(request.stream)", now: now, db)
-            var state = try db.consentState(of: recording)
+            var state = try catalog.consents.state(of: recording, db)
             if request.present { state = try db.append(self.asked(request.participant, state, record, now), to: state, actor: principal.subject) }
             try self.push(state, recording, opening: false, db)
             try self.markRecorded(state, recording, db)
         }
-        try await catalog.write { [self] db in try self.push(db.consentState(of: recording), recording, opening: true, db) }
+        try await catalog.write { [self] db in try self.push(self.catalog.consents.state(of: recording, db), recording, opening: true, db) }
         return try await self.recording(recording, as: principal)
     }
 

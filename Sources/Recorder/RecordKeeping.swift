@@ -5,14 +5,16 @@ import GRDB
 import Logging
 import Media
 import RTP
+import Synchronization
 
 /// What is kept beside recordings ends on its date, too: the list of downloads with what the log says of it, messages, technical data of
-/// connections, access codes.
+/// connections, access codes, proofs of consent and the names behind them.
 extension Recorder {
     /// Part of each sweep. A failure is told and tried again; it closes no gate.
     func keepRecords() async {
         let parts: [(String, () async throws -> Void)] = [
-            ("the list of downloads", endReadings), ("technical data", endTechnicalData), ("access codes", endAccess), ("warnings of expiry", warnOfExpiry),
+            ("the list of downloads", endReadings), ("technical data", endTechnicalData), ("access codes", endAccess), ("proofs of consent", endProofs), ("names", endIdentities),
+            ("warnings of expiry", warnOfExpiry),
         ]
         for (what, part) in parts {
             do { try await part() } catch { logger.error("what has to end or be told could not be", metadata: ["what": "\(what)", "error": "\(error)"]) }
@@ -70,6 +72,7 @@ extension Recorder {
             try db.execute(sql: "DELETE FROM access_token WHERE expires_at < ?", arguments: [cutoff.nanoseconds])
             try db.execute(sql: "DELETE FROM contact WHERE participant IS NULL AND NOT EXISTS (SELECT 1 FROM access_token WHERE access_token.subject = contact.subject)")
         }
+        identitiesLookedAt.withLock { $0 = nil }
         try await catalog.checkpoint()
     }
 }

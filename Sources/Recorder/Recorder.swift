@@ -31,6 +31,8 @@ public final class Recorder: RecorderAPI {
     /// Whether something that was erased may still be in the catalog's write-ahead log: at a start nobody knows.
     let owesCheckpoint = Mutex(true)
     let keptTime = Mutex<WallTime?>(nil)
+    /// When it was last looked for names that nothing needs; nil: it is due.
+    let identitiesLookedAt = Mutex<WallTime?>(nil)
     let gates = LiveGates()
     let pipelines: [String: Pipeline]
     /// Where others add figures for the metrics page.

@@ -15,12 +15,12 @@ extension Recorder {
     public func recordings(of meeting: MeetingID, as principal: Principal) async throws -> [RecordingView] {
         try require([.moderator, .platform, .participant], principal)
         guard principal.meeting.map({ $0 == meeting }) ?? true else { throw Self.notFound }
-        let now = clock.now.nanoseconds
+        let (now, settled) = (clock.now.nanoseconds, clock.settled.nanoseconds)
         let records = try await catalog.read { db in
             try RecordingRecord.fetchAll(db, sql: """
                 SELECT * FROM recording WHERE meeting = ?1 AND state NOT IN ('expired','erased') AND (expires_at > ?2 OR EXISTS
-                  (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?2)) ORDER BY started_at DESC LIMIT 500
-                """, arguments: [meeting.rawValue, now])
+                  (SELECT 1 FROM restriction WHERE recording = recording.id AND settled_at IS NULL AND lifted_at IS NULL AND until > ?3)) ORDER BY started_at DESC LIMIT 500
+                """, arguments: [meeting.rawValue, now, settled])
         }
         var views: [RecordingView] = []
         for record in records { views.append(try await view(record, principal)) }
@@ -28,9 +28,9 @@ extension Recorder {
     }
 
     private func view(_ record: RecordingRecord, _ principal: Principal) async throws -> RecordingView {
-        let now = clock.now
+        let settled = clock.settled
         let (streams, jobs, hold) = try await catalog.read { [jobs] db in
-            (try db.streams(of: record.id), try jobs.currentJobs(owner: record.id, in: db), try db.restriction(of: record.id, now: now))
+            (try db.streams(of: record.id), try jobs.currentJobs(owner: record.id, in: db), try db.restriction(of: record.id, settled: settled))
         }
         guard let id = RecordingID(rawValue: record.id), let meeting = MeetingID(rawValue: record.meeting), let state = RecordingView.State(rawValue: record.state) else {
             throw Self.notFound

@@ -127,6 +127,7 @@ extension Recorder {
         guard isFirst else { throw RecorderError(.conflict, "the recording was stopped already") }
         let session = live.withLock { $0.removeValue(forKey: id) }
         gates.forget(id)
+        catalog.consents.forget(id)
         if let session {
             let final = try await BlockingWork.run { session.stop() }
             try await keep(final.streams, id)

@@ -19,7 +19,7 @@ extension Recorder {
 
     public func restrict(_ recording: RecordingID, _ request: RestrictionRequest, as principal: Principal) async throws -> RestrictionView {
         try require([.moderator, .operator, .participant], principal)
-        let (now, isOwn) = (clock.now, principal.role == .participant)
+        let (now, settled, isOwn) = (clock.now, clock.settled, principal.role == .participant)
         let days = isOwn ? Self.ownRestrictionDaysMax : Self.restrictionDaysMax
         guard request.until.isFinite, request.until > now.seconds, request.until <= (now + .seconds(days * 86_400)).seconds else {
             throw RecorderError(.invalid, "the restriction's end is not in the next \(days) days", hint: "seconds since 1970; the moderator or the operator can prolong it later", pointer: "/until")
@@ -31,7 +31,7 @@ extension Recorder {
                                        placedAt: now.nanoseconds, until: WallTime(seconds: request.until).nanoseconds)
         try await catalog.write { db in
             guard let record = try RecordingRecord.fetchOne(db, key: recording.rawValue) else { throw Self.notFound }
-            try self.refuseGone(record, db.restriction(of: record.id, now: now))
+            try self.refuseGone(record, db.restriction(of: record.id, settled: settled))
             if isOwn { try Self.refuseOwn(placed, db) }
             if let person {
                 let isKnown = try Bool.fetchOne(db, sql: "SELECT COUNT(*) FROM participant WHERE id = ? AND meeting = ?", arguments: [person.rawValue, record.meeting]) ?? false
@@ -66,9 +66,9 @@ extension Recorder {
     public func lift(_ recording: RecordingID, as principal: Principal) async throws {
         try require([.moderator, .operator, .participant], principal)
         if principal.role == .participant { _ = try await recordingRecord(recording, principal) }
-        let now = clock.now
+        let (now, settled) = (clock.now, clock.settled)
         try await catalog.write { db in
-            guard let hold = try db.restriction(of: recording.rawValue, now: now) else { throw RecorderError(.notFound, "the recording is not restricted") }
+            guard let hold = try db.restriction(of: recording.rawValue, settled: settled) else { throw RecorderError(.notFound, "the recording is not restricted") }
             guard principal.role == .operator || hold.placedBy == principal.subject else {
                 throw RecorderError(.forbidden, "somebody else restricted it", hint: "whoever did, or the operator, can lift it")
             }
@@ -81,10 +81,10 @@ extension Recorder {
 
     /// Does what had to wait: withdrawals with erasure, postponed jobs, and at once the end of those past their date.
     func settleRestrictions() async throws {
-        for ended in try await catalog.read({ [now = clock.settled] in try $0.restrictionsEnded(now: now) }) {
+        for ended in try await catalog.read({ [settled = clock.settled] in try $0.restrictionsEnded(settled: settled) }) {
             guard let id = RecordingID(rawValue: ended.recording), let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: ended.recording) }) else { continue }
             do {
-                if record.expiresAt <= clock.now.nanoseconds, record.state != "erased" {
+                if record.expiresAt <= clock.settled.nanoseconds, record.state != "erased" {
                     try await erase(id, trigger: "expiry", actor: "retention")
                 } else if live.withLock({ $0[id] }) == nil {
                     try await eraseWithdrawn(id)
@@ -107,8 +107,8 @@ extension Recorder {
     }
 
     func hold(on recording: RecordingID) async throws -> RestrictionRecord? {
-        let now = clock.now
-        return try await catalog.read { try $0.restriction(of: recording.rawValue, now: now) }
+        let settled = clock.settled
+        return try await catalog.read { try $0.restriction(of: recording.rawValue, settled: settled) }
     }
 
     /// Why a restricted recording refuses everything but being kept.

@@ -42,11 +42,11 @@ extension Recorder {
     public func renditions(of recording: RecordingID, as principal: Principal) async throws -> [RenditionView] {
         try require([.moderator, .participant, .grant], principal)
         let record = try await recordingRecord(recording, principal)
-        let now = clock.now
-        let (list, agreed, state, hold) = try await catalog.read { db in
-            let state = try db.consentState(of: recording)
+        let (now, settled) = (clock.now, clock.settled)
+        let (list, agreed, state, hold) = try await catalog.read { [consents = catalog.consents] db in
+            let state = try consents.state(of: recording, db)
             let list = try db.renditions(of: record.id)
-            return (list, try Set(list.map(\.rendition).filter { try db.isAgreed($0, state, now: now) }.map(\.id)), state, try db.restriction(of: record.id, now: now))
+            return (list, try Set(list.map(\.rendition).filter { try db.isAgreed($0, state, now: now) }.map(\.id)), state, try db.restriction(of: record.id, settled: settled))
         }
         return list.compactMap { rendition, people in
             guard let id = RenditionID(rawValue: rendition.id), let container = StageOutput.Container(rawValue: rendition.container) else { return nil }
@@ -102,10 +102,10 @@ extension Recorder {
             throw Self.notFound
         }
         let record = try await recordingRecord(recording, principal)
-        let now = clock.now
-        let (isAgreed, state, hold) = try await catalog.read { db in
-            let state = try db.consentState(of: recording)
-            return (try db.isAgreed(rendition, state, now: now), state, try db.restriction(of: record.id, now: now))
+        let (now, settled) = (clock.now, clock.settled)
+        let (isAgreed, state, hold) = try await catalog.read { [consents = catalog.consents] db in
+            let state = try consents.state(of: recording, db)
+            return (try db.isAgreed(rendition, state, now: now), state, try db.restriction(of: record.id, settled: settled))
         }
         if let refusal = refusal(rendition, isAgreed: isAgreed, record, state, hold, principal) { throw refusal }
         return (rendition, record)

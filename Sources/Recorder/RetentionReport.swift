@@ -45,7 +45,7 @@ public struct RetentionReport: Codable, Sendable {
         configuration.busyMode = .timeout(5)
         configuration.prepareDatabase { try $0.execute(sql: "PRAGMA temp_store = MEMORY") }
         let catalog = try DatabaseQueue(path: data.appending(path: "catalog.sqlite").path, configuration: configuration)
-        guard try catalog.read({ try $0.tableExists("person_receipt") }) else {
+        guard try catalog.read({ try $0.tableExists("recording") && $0.columns(in: "recording").contains { $0.name == "erased_at" } }) else {
             throw RecorderError(.unsupported, "the catalog was written by an earlier version", hint: "start the server once, it brings it up to date")
         }
         let keys = try DatabaseQueue(path: data.appending(path: "keys.sqlite").path, configuration: configuration)
@@ -79,6 +79,9 @@ public struct RetentionReport: Codable, Sendable {
             ("technical data of recordings", "\(policy.technicalDataDays) days from the end of the recording", "FROM recording WHERE technical_erased_at IS NULL AND state NOT IN ('recording','paused')",
              "COALESCE(stopped_at, started_at) + \(technical)", "COALESCE(stopped_at, started_at) + \(technical) < ?1"),
             ("access codes", "\(policy.technicalDataDays) days after they ran out", "FROM access_token WHERE 1", "access_token.expires_at + \(technical)", "access_token.expires_at + \(technical) < ?1"),
+            ("proofs of consent", "\(policy.consentProofYears) years from the end of the recording", "FROM consent_event JOIN recording ON recording.id = consent_event.recording WHERE 1",
+             "erased_at + \(policy.consentProof.count)", "COALESCE(erased_at + \(policy.consentProof.count) <= ?1, 0)"),
+            ("names and addresses", "with the person's last proof of consent, access code and recording", "FROM identity WHERE 1", "NULL", "?1 > 0 AND \(Database.isUnneededIdentity)"),
         ]
         return try rows.map { row in
             let found = try Row.fetchOne(db, sql: """

@@ -109,7 +109,10 @@ final class StageWork: JobWork {
 
     private func perform(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws -> JobEnding {
         // What is restricted is not worked on; when it ends the job is freed.
-        if let hold = try await recorder.hold(on: payload.recording) { return .released(until: WallTime(nanoseconds: hold.until)) }
+        if let hold = try await recorder.hold(on: payload.recording) {
+            // A wall clock that was set forward is past the date of a hold that is not over.
+            return .released(until: max(WallTime(nanoseconds: hold.until), recorder.clock.now + .seconds(60)))
+        }
         do {
             try await make(payload, job, run)
             return .written

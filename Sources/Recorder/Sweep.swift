@@ -10,46 +10,63 @@ import SealedFile
 import Synchronization
 import Tap
 
-/// The end of recordings, many at a time: out of reach, then keys, then files, then the receipts; all of one step before any of the next.
+/// The end of recordings, many at a time: out of reach, then keys, then files, then the receipts; all that a batch has of one step before any
+/// of the next.
 ///
 /// | step | durable before the next | killed here, the next start |
 /// |---|---|---|
-/// | state `expired`, jobs cancelled, receipts drafted | one transaction | goes on from the ledger |
+/// | state `expired`, jobs cancelled, receipts drafted | transactions of 200 | does the rest, goes on from the ledger |
 /// | ids entered in the ledger of erasures | fsync | the same |
 /// | keys removed, the key store written anew once | VACUUM | removes what is left, writes anew if that is owed |
-/// | files removed, seen to be gone | fsync of the folder | removes what is left |
-/// | receipts finished and proved in the audit log, state `erased` | one transaction | does them |
+/// | files removed by eight at once, seen to be gone | fsync of the folder | removes what is left |
+/// | receipts finished and proved in the audit log, state `erased` | transactions of 200 | does the rest |
 /// | the write-ahead log moved into the database and emptied | | empties it at once |
 ///
 /// A receipt's time of key destruction is that of the rewriting, never an earlier one; after a kill it is that of the start that made sure.
 extension Recorder {
-    /// Most recordings for which the key store is written anew once; a gate waits for no more than their end.
-    static let sweepBatchMax = 500
+    /// Most recordings for which the key store is written anew once: that costs as much for one key as for all of them.
+    static let sweepBatchMax = 2_000
+    /// Batches at the same time: while one waits for the file system, the other works in the databases.
+    static let sweepLanes = 2
+    /// Most recordings in one transaction of a sweep: a withdrawal waits for no more than its end.
+    static let sweepTransactionMax = 200
+    /// Folders of a batch that are removed at the same time: each waits for the disk.
+    static let removersMax = 8
 
     /// Ends everything past its date: what housekeeping does. Gives back how many ended.
     ///
-    /// Throws only where it cannot be known what is past its date. A batch that fails is tried again one by one, so that one recording's
+    /// Throws only where it cannot be known what is past its date. A batch that fails is tried again in halves, so that one recording's
     /// trouble stays its own; what still fails is logged, counts as past its date, and is tried again with the next sweep.
     @discardableResult
     public func sweep() async throws -> Int {
         let now = clock.settled
         let due = try await catalog.read { try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
-        var ended = 0
-        for start in stride(from: 0, to: due.count, by: Self.sweepBatchMax) {
-            if start > 0 { await confirmConsents() }
-            let batch = Array(due[start..<min(start + Self.sweepBatchMax, due.count)])
-            do {
-                ended += try await end(batch, trigger: "expiry", actor: "retention").count
-            } catch {
-                for id in batch {
-                    do { ended += try await end([id], trigger: "expiry", actor: "retention").count } catch {
-                        logger.error("a recording past its date could not be erased", metadata: ["recording": "\(id)", "error": "\(error)"])
-                    }
+        let ended = await withTaskGroup(of: Int.self) { group in
+            var ended = 0
+            for (place, batch) in due.parts(of: Self.sweepBatchMax).enumerated() {
+                if place >= Self.sweepLanes {
+                    ended += await group.next() ?? 0
+                    await confirmConsents()
                 }
+                group.addTask { await self.endExpired(batch) }
             }
+            return await group.reduce(ended, +)
         }
         try await sweepRenditions(pastDateAt: now)
         return ended
+    }
+
+    private func endExpired(_ batch: [RecordingID]) async -> Int {
+        do {
+            return try await end(batch, trigger: "expiry", actor: "retention").count
+        } catch {
+            guard batch.count > 1 else {
+                logger.error("a recording past its date could not be erased", metadata: ["recording": "\(batch.first, default: "none")", "error": "\(error)"])
+                return 0
+            }
+            let half = batch.count / 2
+            return await endExpired(Array(batch[..<half])) + endExpired(Array(batch[half...]))
+        }
     }
 
     /// Ends recordings; those that are restricted, or whose files cannot be removed, are left out of what is given back. Safe to be killed and
@@ -58,46 +75,62 @@ extension Recorder {
         for id in ids {
             let session = live.withLock { $0.removeValue(forKey: id) }
             gates.forget(id)
+            catalog.consents.forget(id)
             if let session { _ = try await BlockingWork.run { session.stop() } }
         }
         let families = try await keys.families(of: ids)
         let hashes = try await trackHashes(of: ids)
-        let doomed = try await catalog.write { [self] db in
-            try ids.filter { try putOutOfReach($0, families[$0] ?? [], hashes, trigger, db) }
+        var doomed: [RecordingID] = []
+        for part in ids.parts(of: Self.sweepTransactionMax) {
+            doomed += try await catalog.write { [self] db in try part.filter { try putOutOfReach($0, families[$0] ?? [], hashes, trigger, db) } }
         }
         guard !doomed.isEmpty else { return [] }
         try await note(erased: doomed.flatMap { id in (families[id] ?? []).map(\.id) + [KeyStore.recording(id)] })
         try await keys.removeUnread(doomed.map(KeyStore.recording))
         try await keys.rewrite()
         let destroyed = clock.now
-        let (recordings, logger) = (configuration.data.appending(path: "recordings"), logger)
-        let gone = try await BlockingWork.run {
-            let gone = doomed.filter { id in
-                do {
-                    try Self.remove(recordings.appending(path: id.rawValue))
-                    return true
-                } catch {
-                    logger.error("files of an ended recording could not be removed", metadata: ["recording": "\(id)", "error": "\(error)"])
-                    return false
-                }
-            }
-            try DescriptorIO.syncDirectory(recordings.path)
-            return gone
-        }
+        let gone = try await removeFolders(of: doomed)
         let unlinked = clock.now
-        try await catalog.write { [self] db in
-            for id in gone { try finish(id, destroyed: destroyed, unlinked: unlinked, actor: actor, db) }
+        for part in gone.parts(of: Self.sweepTransactionMax) {
+            try await catalog.write { [self] db in
+                for id in part { try finish(id, destroyed: destroyed, unlinked: unlinked, actor: actor, db) }
+            }
         }
         await emptyLog()
         return Set(gone)
     }
 
+    /// Removes the folders of recordings, looks that they are gone, and makes that durable. Gives back whose are, in their order.
+    private func removeFolders(of ids: [RecordingID]) async throws -> [RecordingID] {
+        let (recordings, logger) = (configuration.data.appending(path: "recordings"), logger)
+        let gone = try await withThrowingTaskGroup(of: [RecordingID].self) { group in
+            for part in ids.parts(of: max(1, (ids.count + Self.removersMax - 1) / Self.removersMax)) {
+                group.addTask {
+                    try await BlockingWork.run {
+                        part.filter { id in
+                            do {
+                                try Self.remove(recordings.appending(path: id.rawValue))
+                                return true
+                            } catch {
+                                logger.error("files of an ended recording could not be removed", metadata: ["recording": "\(id)", "error": "\(error)"])
+                                return false
+                            }
+                        }
+                    }
+                }
+            }
+            return try await group.reduce(into: Set<RecordingID>()) { $0.formUnion($1) }
+        }
+        try await BlockingWork.run { try DescriptorIO.syncDirectory(recordings.path) }
+        return ids.filter(gone.contains)
+    }
+
     /// Of the tracks' files that were not hashed when they were made, by track; what cannot be read is left out.
     private func trackHashes(of ids: [RecordingID]) async throws -> [String: String] {
+        let list = String(decoding: try JSONEncoder().encode(ids), as: UTF8.self)
         let files = try await catalog.read { db in
-            try ids.flatMap { id in
-                try String.fetchAll(db, sql: "SELECT track FROM stream WHERE recording = ? AND file IS NOT NULL AND sha256 IS NULL", arguments: [id.rawValue]).map { (id.rawValue, $0) }
-            }
+            try Row.fetchAll(db, sql: "SELECT recording, track FROM stream WHERE recording IN (SELECT value FROM json_each(?)) AND file IS NOT NULL AND sha256 IS NULL", arguments: [list])
+                .map { ($0["recording"] as String, $0["track"] as String) }
         }
         var hashes: [String: String] = [:]
         for (recording, track) in files { hashes[track] = await Self.sha256(ofFileAt: configuration.artifact(recording, track).path) }
@@ -109,8 +142,8 @@ extension Recorder {
     /// The receipt is drafted while the keys can still be fingerprinted; an earlier draft (of a run that was killed) stays.
     private func putOutOfReach(_ id: RecordingID, _ family: [KeyStore.Named], _ hashes: [String: String], _ trigger: String, _ db: Database) throws -> Bool {
         let now = clock.now
-        guard try db.restriction(of: id.rawValue, now: now) == nil else { return false }
-        let sums = try Row.fetchAll(db, sql: "SELECT id, sha256 FROM rendition WHERE recording = ?1 UNION ALL SELECT track, sha256 FROM stream WHERE recording = ?1 AND sha256 IS NOT NULL",
+        guard try db.restriction(of: id.rawValue, settled: clock.settled) == nil else { return false }
+        let sums = try Row.fetchAll(db.cachedStatement(sql: "SELECT id, sha256 FROM rendition WHERE recording = ?1 UNION ALL SELECT track, sha256 FROM stream WHERE recording = ?1 AND sha256 IS NOT NULL"),
                                     arguments: [id.rawValue]).map { ($0["id"] as String, $0["sha256"] as String) }
         let sum = Dictionary(sums) { first, _ in first }.merging(hashes) { first, _ in first }
         let objects = family.map { named in
@@ -118,24 +151,24 @@ extension Recorder {
         }
         let receipt = ReceiptView(recording: id, policy: "\(RetentionPolicy.retentionClass), \(configuration.retention.recordingDays) days unless set shorter", trigger: trigger,
                                   objects: objects, auditEntry: 0, supervisoryAuthority: configuration.retention.supervisoryAuthority)
-        try db.execute(sql: "UPDATE recording SET state = 'expired' WHERE id = ? AND state <> 'erased'", arguments: [id.rawValue])
-        try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE recording = ?", arguments: [id.rawValue])
+        try db.run("UPDATE recording SET state = 'expired' WHERE id = ? AND state <> 'erased'", arguments: [id.rawValue])
+        try db.run("UPDATE rendition SET state = 'erased' WHERE recording = ?", arguments: [id.rawValue])
         try jobs.cancel(owner: id.rawValue, now: now, in: db)
-        try db.execute(sql: "INSERT INTO receipt (recording, receipt) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        try db.run("INSERT INTO receipt (recording, receipt) VALUES (?, ?) ON CONFLICT DO NOTHING",
                        arguments: [id.rawValue, String(decoding: try JSONEncoder().encode(receipt), as: UTF8.self)])
         return true
     }
 
     private func finish(_ id: RecordingID, destroyed: WallTime, unlinked: WallTime, actor: String, _ db: Database) throws {
-        guard let json = try String.fetchOne(db, sql: "SELECT receipt FROM receipt WHERE recording = ?", arguments: [id.rawValue]), var final: ReceiptView = Self.decoded(json) else { return }
+        guard let json = try String.fetchOne(db.cachedStatement(sql: "SELECT receipt FROM receipt WHERE recording = ?"), arguments: [id.rawValue]), var final: ReceiptView = Self.decoded(json) else { return }
         for place in final.objects.indices where final.objects[place].unlinkedAt == 0 {
             final.objects[place].keyDestroyedAt = destroyed.seconds
             final.objects[place].unlinkedAt = unlinked.seconds
         }
         final.backupsGoneAt = final.backupsGoneAt ?? backupsGone(after: unlinked)
         try attest(&final, actor: actor, at: unlinked, db)
-        try db.execute(sql: "UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
-        try db.execute(sql: "UPDATE recording SET state = 'erased' WHERE id = ?", arguments: [id.rawValue])
+        try db.run("UPDATE receipt SET receipt = ? WHERE recording = ?", arguments: [String(decoding: try JSONEncoder().encode(final), as: UTF8.self), id.rawValue])
+        try db.run("UPDATE recording SET state = 'erased', erased_at = ? WHERE id = ?", arguments: [unlinked.nanoseconds, id.rawValue])
     }
 
     /// Moves the write-ahead log into the database and empties it. A reader that takes long can hold it up: then it is done by a later sweep.
@@ -162,4 +195,9 @@ extension Recorder {
         try await catalog.write { try $0.note(latest: latest) }
         keptTime.withLock { $0 = latest }
     }
+}
+
+extension Array {
+    /// The same in parts of at most `count`, in order.
+    func parts(of count: Int) -> [[Element]] { stride(from: 0, to: self.count, by: count).map { Array(self[$0..<Swift.min($0 + count, self.count)]) } }
 }

@@ -9,8 +9,8 @@ extension Recorder {
     func takeBack(from recording: RecordingID, whatIsNotAllowedOf participant: ParticipantID, actor: String) async throws {
         guard try await hold(on: recording) == nil else { return }
         let now = clock.now
-        let (gone, isBeingMade) = try await catalog.write { db -> ([String], Bool) in
-            let state = try db.consentState(of: recording)
+        let (gone, isBeingMade) = try await catalog.write { [consents = catalog.consents] db -> ([String], Bool) in
+            let state = try consents.state(of: recording, db)
             let rows = try Row.fetchAll(db, sql: """
                 SELECT rendition.id, purpose, modality FROM rendition JOIN rendition_member ON rendition = rendition.id
                 WHERE recording = ? AND participant = ? AND state = 'ready'

@@ -78,6 +78,7 @@ public final class CaptureSession: Sendable {
     /// The same for all m-lines of each stream.
     public let layers: [[TapEndpoint]]
     private let streams: [TapStream]
+    private let places: [StreamID: Int]
     private let sendersAreAnnounced: Bool
     private let sockets: [Socket]
     private let drivingClock: (@Sendable () -> WallTime)?
@@ -133,6 +134,7 @@ public final class CaptureSession: Sendable {
             ports.append(own)
         }
         self.streams = streams
+        places = Dictionary(uniqueKeysWithValues: zip(streams.map(\.id), streams.indices))
         sendersAreAnnounced = !allowed.isEmpty
         consentSeconds = options.consentSeconds
         self.sockets = sockets
@@ -190,12 +192,16 @@ public final class CaptureSession: Sendable {
     public func confirm() { confirmed.store(Self.uptime(), ordering: .releasing) }
 
     /// Opens or closes a gate; in force when it returns. Opening a video's asks its sender for a key frame.
-    public func setGate(_ isOpen: Bool, stream: StreamID, at time: WallTime) {
-        guard let place = streams.firstIndex(where: { $0.id == stream }) else { return }
+    public func setGate(_ isOpen: Bool, stream: StreamID, at time: WallTime) { setGates([(stream, isOpen)], at: time) }
+
+    /// The same for several at once: no packet is decided on between them. Streams that are not this session's are let be.
+    public func setGates(_ gates: [(stream: StreamID, isOpen: Bool)], at time: WallTime) {
         shared.withLock { shared in
-            if isOpen { confirm() }
-            guard shared.core.setGate(isOpen, stream: place, at: time, arrivedFrom: now), isOpen else { return }
-            openings.wrappingAdd(1, ordering: .releasing)
+            for gate in gates {
+                guard let place = places[gate.stream] else { continue }
+                if gate.isOpen { confirm() }
+                if shared.core.setGate(gate.isOpen, stream: place, at: time, arrivedFrom: now), gate.isOpen { openings.wrappingAdd(1, ordering: .releasing) }
+            }
         }
     }
 

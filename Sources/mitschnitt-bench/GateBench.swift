@@ -37,7 +37,13 @@ struct GateBench {
         var isOver = false
         defer { if !isOver { kill(server, SIGKILL) } }
         let client = try await client(data)
+        let begin = Measured.now()
         let streams = try await prepare(client)
+        row("preparation: invitations, recordings, and a yes for each stream", String(format: "%.1f s", Measured.now() - begin))
+        // What it costs to vouch for that many open gates, twice a second, while nothing is sent.
+        let (idle, since) = (Self.cpuSeconds(server), Measured.now())
+        try await Task.sleep(for: .seconds(5))
+        row("server, all gates open, no packets", String(format: "%.1f %% of a core", 100 * (Self.cpuSeconds(server) - idle) / (Measured.now() - since)))
         let flood = Flood(ports: streams.map(\.port), rate: Self.rate)
         flood.start()
         // All gates are open and a few seconds of each stream on the disk.
@@ -66,6 +72,14 @@ struct GateBench {
         let sorted = values.sorted()
         let at = { (share: Double) in sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))] }
         row(name, String(format: "p50 %.1f, p99 %.1f, max %.1f ms", at(0.5), at(0.99), sorted.last ?? .infinity), (sorted.last ?? .infinity) <= limitMs ? "pass" : "FAIL")
+    }
+
+    /// CPU time of a process so far, user and system, after proc(5): the fields behind the name in brackets.
+    private static func cpuSeconds(_ process: Int32) -> Double {
+        guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8), let end = text.lastIndex(of: ")") else { return .nan }
+        let fields = text[text.index(after: end)...].split(separator: " ")
+        guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return .nan }
+        return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
     private static func wall() -> WallTime {

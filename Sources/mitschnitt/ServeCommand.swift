@@ -39,6 +39,7 @@ struct ServeCommand: AsyncParsableCommand {
               storage                               where it is stored, as shown in the notice
               supervisory-authority                 as shown in notices, messages and receipts
               download-log-days         365         who downloaded what, and who was told of what
+              consent-proof-years       3           proof of who consented to what, after a recording's end
               technical-data-days       7           addresses of devices, after a recording's end
               backup-days               30          how long you keep backups: receipts name the date on which the last is gone
               warning-days              7,1         days before a recording's end at which those concerned are told
@@ -177,6 +178,7 @@ struct Settings {
         if let value = text("storage") { recorder.retention.storage = value }
         if let value = text("supervisory-authority") { recorder.retention.supervisoryAuthority = value }
         recorder.retention.downloadLogDays = try number("download-log-days", 365, 1...3650)
+        recorder.retention.consentProofYears = try number("consent-proof-years", 3, 1...30)
         recorder.retention.technicalDataDays = try number("technical-data-days", 7, 0...365)
         recorder.retention.backupDays = try number("backup-days", 30, 0...3650)
         if let value = text("warning-days") {

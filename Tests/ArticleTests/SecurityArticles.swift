@@ -52,7 +52,15 @@ extension Articles {
             let server = try await Server(data: copy, environment: World.environment)
             defer { server.kill() }
             let (anna, opened) = (Client(server, token: conference["B"].client.token), Opened(data: copy))
-            let renditions: [RenditionView] = try await anna.get("\(conference.path)/renditions")
+            // Whoever has the disk kept the file as it was before a name was corrected, which had it made anew.
+            let before = try #require(try await (anna.get("\(conference.path)/renditions") as [RenditionView]).first { $0.kind == "composite" })
+            let older = try Data(contentsOf: opened.artifact(conference.id, before.id.rawValue))
+            let _: ParticipantView = try await anna.put("/v1/participants/\(conference["B"].id)/name", NameRequest(name: "Balduin B."))
+            var renditions: [RenditionView] = []
+            try await eventually("it is made anew") {
+                renditions = try await anna.get("\(conference.path)/renditions")
+                return try await (anna.get(conference.path) as RecordingView).state == .ready && renditions.contains { $0.kind == "composite" && $0.id != before.id }
+            }
             let large = try #require(renditions.first { $0.kind == "composite" })
             let small = try #require(renditions.first { $0.kind == "mix" })
             let file = opened.artifact(conference.id, large.id.rawValue)
@@ -76,7 +84,7 @@ extension Articles {
                 ("extended", whole + [0]), ("a chunk more", whole + one), ("without a chunk", whole[..<piece(1).lowerBound] + whole[piece(1).upperBound...]),
                 ("reordered", whole[..<piece(1).lowerBound] + two + one + whole[piece(2).upperBound...]), ("a chunk twice", whole[..<piece(2).lowerBound] + one + whole[piece(2).upperBound...]),
                 ("another version's file", try Data(contentsOf: opened.artifact(conference.id, small.id.rawValue))),
-                ("another recording's", try Data(contentsOf: opened.artifact(world.shared.id, try await world.shared.rendition("composite", for: "A").id.rawValue))),
+                ("the same as it was before", older), ("another recording's", try Data(contentsOf: opened.artifact(world.shared.id, try await world.shared.rendition("composite", for: "A").id.rawValue))),
             ]
             for (name, bytes) in wrongs {
                 try bytes.write(to: file)

@@ -131,6 +131,42 @@ struct EndingTests {
         await test.recorder.shutDown()
     }
 
+    @Test("Art. 5(1)(e): a name goes with the person's last proof, code and recording, a title with the last name, a proof with its time; not before, and the log verifies")
+    func proofs() async throws {
+        let test = try EvidenceCase { $0.retention.consentProofYears = 1 }
+        let recorder = test.recorder
+        let planned = try await recorder.createMeeting(MeetingRequest(title: "Anonyme Apfelesser"), as: test.rights.moderator).id
+        _ = try await recorder.invite(InvitationRequest(name: "Annegret Apfelbaum"), to: planned, as: test.rights.moderator)
+        let made = try await test.released()
+        func left() async throws -> [Int] {
+            await recorder.tidy()
+            #expect(try test.report().isClean)
+            return [try await test.number("SELECT COUNT(*) FROM identity"), try await test.number("SELECT COUNT(*) FROM consent_event"), try await test.number("SELECT COUNT(title) FROM meeting")]
+        }
+        let all = try await left()
+        #expect(all[0] == 4 && all[1] == 3)
+        await #expect(throws: DatabaseError.self) { try await recorder.catalog.write { try $0.execute(sql: "DELETE FROM consent_event") } }
+        try await test.later(91 * 86_400)
+        #expect(try await left() == all)
+        // The recording is erased, its proof's time is not over.
+        await #expect(throws: DatabaseError.self) { try await recorder.catalog.write { try $0.execute(sql: "DELETE FROM consent_event") } }
+        // Whoever was invited and never answered: their code has run out.
+        try await test.later(289 * 86_400)
+        #expect(try await left() == [3, 3, all[2] - 1])
+        try await test.later(76 * 86_400)
+        #expect(try await left() == [3, 3, all[2] - 1])
+        try await test.later(86_400)
+        #expect(try !test.report().isClean)
+        #expect(try await left() == [0, 0, 0])
+        for word in ["Annegret", "Anonyme", "Person A"] { #expect(try !test.rights.folder.contains(Array(word.utf8)), "\(word)") }
+        // No consent comes into a history that has ended.
+        await #expect(throws: DatabaseError.self) {
+            try await recorder.catalog.write { try $0.execute(sql: "INSERT INTO consent_event VALUES (?, 1, ?, '{}', ?)", arguments: [made.id.rawValue, made.people["A"]!.rawValue, String(repeating: "0", count: 64)]) }
+        }
+        await recorder.shutDown()
+        #expect(try test.verified().erased >= 3)
+    }
+
     @Test("Art. 5(1)(c): addresses of devices, the SDP's and those allowed to send, are gone seven days after the end, from catalog, key store and files; before it and while it runs they are there")
     func technical() async throws {
         let test = try EvidenceCase()

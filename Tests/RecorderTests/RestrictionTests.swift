@@ -3,6 +3,7 @@ import Foundation
 import GRDB
 import Media
 @testable import Recorder
+import Synchronization
 import Testing
 
 @Suite("Restriction", .serialized)
@@ -104,6 +105,42 @@ struct RestrictionTests {
         #expect(!after.isEmpty && after.allSatisfy { $0.downloadable && $0.contains == [made.people["A"]!] })
         #expect(try await recorder.consent(on: id, as: bert).people.map(\.erasureWaits) == [nil])
         await recorder.shutDown()
+    }
+
+    @Test("Art. 18: a wall clock that is set forward ends no restriction: nothing is read, and what waits for its end is destroyed only when the clock has stayed there")
+    func clockJump() async throws {
+        let machine = Machine()
+        let rights = try Rights { $0.clock = machine.clock }
+        let recorder = rights.recorder
+        let made = try await rights.imported(["A": [.audio], "B": [.audio]])
+        let (id, anna) = (made.id, made.principal("A"))
+        _ = try await recorder.control(id, .release, as: rights.moderator)
+        let rendition = try #require(try await recorder.renditions(of: id, as: anna).first { $0.downloadable })
+        let placed = try await recorder.restrict(id, RestrictionRequest(reason: .legalClaims, until: (recorder.clock.now + .seconds(10 * 86_400)).seconds), as: rights.moderator)
+        _ = try await recorder.decide(ConsentRequest(decision: .withdrawn), on: id, as: made.principal("B"))
+        let keys = try await recorder.keys.ids(below: id)
+        machine.set(forward: 11 * 86_400)
+        #expect(recorder.clock.now.seconds > placed.until)
+        await recorder.tidy()
+        #expect(await Rights.code { try await recorder.download(rendition.id, as: anna) } == .restricted)
+        #expect(try await recorder.recording(id, as: anna).restriction?.until == placed.until)
+        #expect(await Rights.code { try await recorder.control(id, .erase, as: rights.moderator) } == .restricted)
+        #expect(try await recorder.keys.ids(below: id) == keys)
+        machine.goOn(1_801)
+        await recorder.tidy()
+        #expect(try await recorder.recording(id, as: anna).restriction == nil)
+        #expect(try await recorder.keys.ids(below: id).count < keys.count)
+        await recorder.shutDown()
+    }
+
+    /// A machine whose wall clock can be set.
+    private final class Machine: Sendable {
+        private let state = Mutex((wall: Int64(Date().timeIntervalSince1970), steady: Int64(5_000)))
+        func goOn(_ seconds: Int64) { state.withLock { $0 = ($0.wall + seconds, $0.steady + seconds) } }
+        func set(forward seconds: Int64) { state.withLock { $0.wall += seconds } }
+        var clock: ServiceClock {
+            ServiceClock(isMovable: true) { [self] in state.withLock { ServiceClock.Reading(wall: WallTime(nanoseconds: $0.wall * 1_000_000_000), steady: .seconds($0.steady)) } }
+        }
     }
 
     @Test("Art. 18: every gate of a running recording is closed while it is restricted")
