@@ -3,8 +3,8 @@ import Media
 /// Relates a sender's clock to the wall clock from arrival times alone.
 ///
 /// The network only ever delays, so the fastest packets tell: for each, delay = arrival - media time is smallest. The minimum over each
-/// second is kept; the line below all minima (the edge of their lower convex hull under the mean time, Moon, Skelly and Towsley 1999)
-/// gives offset and drift. Stalls and bursts lie above it and move nothing.
+/// second is kept, an envelope, and the line below all of it gives offset and drift (``slope(_:)``). Stalls and bursts lie above it and move
+/// nothing; where the way itself becomes longer or shorter, the envelope steps (``DelayStep``).
 struct ClockFit: Sendable {
     /// wall = media + offset + slope x (media - at); `slope` is nil where it cannot be told from the network's own changes.
     struct Line: Sendable {
@@ -15,9 +15,15 @@ struct ClockFit: Sendable {
         func delay(_ media: Double) -> Double { offset + (slope ?? 0) * (media - at) }
     }
 
+    /// The fastest of a window's packets: media seconds, and delay in seconds.
+    struct Minimum: Hashable, Sendable {
+        var media: Double
+        var delay: Double
+    }
+
     /// Seconds of arrival that one minimum stands for; doubled when there are too many.
     private var windowSeconds = 1.0
-    var minima: [(media: Double, delay: Double)] = []
+    var minima: [Minimum] = []
     private var windowStart = -Double.infinity
 
     static let minimaMax = 20_000
@@ -35,9 +41,9 @@ struct ClockFit: Sendable {
         if arrival - windowStart >= windowSeconds || minima.isEmpty {
             if minima.count >= Self.minimaMax { coarsen() }
             windowStart = arrival
-            minima.append((media, delay))
+            minima.append(Minimum(media: media, delay: delay))
         } else if delay < minima[minima.count - 1].delay {
-            minima[minima.count - 1] = (media, delay)
+            minima[minima.count - 1] = Minimum(media: media, delay: delay)
         }
     }
 
@@ -51,34 +57,24 @@ struct ClockFit: Sendable {
     /// The smallest delay of about the last ten windows.
     var recentDelay: Double? { minima.suffix(10).map(\.delay).min() }
 
+    /// In the order of media time: packets overtake each other.
+    func sorted() -> [Minimum] { minima.sorted { $0.media < $1.media } }
+
     func line() -> Line {
-        // In the order of media time: packets overtake each other.
-        let points = minima.sorted { $0.media < $1.media }
+        let points = sorted()
         guard let first = points.first, let last = points.last else { return Line(at: 0, offset: 0, slope: nil) }
         let flat = Line(at: first.media, offset: points.map(\.delay).min() ?? 0, slope: nil)
         let span = last.media - first.media
-        guard span >= Self.shortSlopeSecondsMin else { return flat }
-        var hull: [(media: Double, delay: Double)] = []
-        for point in points {
-            while hull.count >= 2 {
-                let (a, b) = (hull[hull.count - 2], hull[hull.count - 1])
-                guard (b.delay - a.delay) * (point.media - a.media) >= (point.delay - a.delay) * (b.media - a.media) else { break }
-                hull.removeLast()
-            }
-            hull.append(point)
-        }
-        let mean = points.reduce(0) { $0 + $1.media } / Double(points.count)
-        guard let right = hull.firstIndex(where: { $0.media >= mean }), right > 0, hull[right].media > hull[right - 1].media else { return flat }
-        let (a, b) = (hull[right - 1], hull[right])
-        let slope = (b.delay - a.delay) / (b.media - a.media)
-        guard abs(slope) <= Self.driftMax, span >= Self.slopeSecondsMin || abs(slope) * span >= Self.shortSlopeShiftMin else { return flat }
-        return Line(at: a.media, offset: a.delay, slope: slope)
+        guard span >= Self.shortSlopeSecondsMin, let slope = Self.slope(points) else { return flat }
+        guard span >= Self.slopeSecondsMin || abs(slope) * span >= Self.shortSlopeShiftMin else { return flat }
+        guard let lowest = points.min(by: { $0.delay - slope * $0.media < $1.delay - slope * $1.media }) else { return flat }
+        return Line(at: lowest.media, offset: lowest.delay, slope: slope)
     }
 
     /// What `line` leaves over, where a clock's wandering can be told: see ``Wander``.
     func wander(around line: Line) -> [(media: Double, rest: Double)] {
         guard line.slope != nil else { return [] }
-        let rests = minima.sorted { $0.media < $1.media }.map { (media: $0.media, rest: $0.delay - line.delay($0.media)) }
+        let rests = sorted().map { (media: $0.media, rest: $0.delay - line.delay($0.media)) }
         return Wander.knots(rests) { $0.min() ?? 0 }
     }
 }

@@ -64,7 +64,7 @@ struct ReportFit: Sendable {
         let rests = sorted.map { (media: $0.media, rest: $0.ntp - $0.media * (1 + slope) - offset) }
         let good = rests.filter { abs($0.rest) <= Self.outlierSeconds }
         guard good.count * 4 >= rests.count * 3, abs(slope) <= ClockFit.driftMax else { return nil }
-        let toWall = arrivals.line()
+        let toWall = arrivals.withoutDetours(arrivals.steps()).line()
         func wall(_ media: Double, _ rest: Double) -> Double {
             let ntp = media * (1 + slope) + offset + rest
             return ntp + toWall.delay(ntp)
@@ -80,7 +80,7 @@ struct ReportFit: Sendable {
     static let opinionReportsMin = 2
 
     /// Whether the sender's own clocks step against each other where its packets' delays do: then it is no network.
-    func opinion(of step: SourceSteps.Step) -> SourceSteps.Opinion {
+    func opinion(of step: DelayStep) -> SourceSteps.Opinion {
         func rests(_ range: ClosedRange<Double>) -> [Double] { reports.filter { range.contains($0.media) }.map { $0.ntp - $0.media } }
         let before = rests(step.from - Self.opinionSecondsMax...step.from), behind = rests(step.to...step.to + Self.opinionSecondsMax)
         guard before.count >= Self.opinionReportsMin, behind.count >= Self.opinionReportsMin else { return .none }

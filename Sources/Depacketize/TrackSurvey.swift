@@ -215,13 +215,12 @@ public struct TrackSurvey: Sendable {
     private mutating func finish(_ ssrc: SSRC, _ state: Running) {
         running[ssrc] = nil
         guard let base else { return }
-        let steps = isSound ? state.fit.steps(state.reports) : .none
-        let fit = state.fit.without(steps)
+        let (fit, slips) = state.fit.clock(state.reports, isSound: isSound)
         let line = fit.line()
         let (origin, rate) = (state.origin, Double(state.clockRate))
         func knot(_ media: Double, _ wall: Double) -> MediaClock.Knot { .init(timestamp: origin + Int64((media * rate).rounded()), wall: base + Nanoseconds(seconds: wall)) }
         let middle = (state.firstMedia + state.lastMedia) / 2
-        let reports = state.reports.without(steps).mapping()
+        let reports = state.reports.without(slips).mapping()
         let difference = reports.map { $0.wall(middle) - (middle + line.delay(middle)) }
         let byReports = reports.flatMap { Self.trusted($0, line, difference ?? 0) ? $0 : nil }
         let mapping: ReportFit.Mapping
@@ -235,7 +234,7 @@ public struct TrackSurvey: Sendable {
                             slope: line.slope)
         }
         let slope = mapping.slope
-        let knots = Self.ascending(steps.bend(mapping).knots.map { knot($0.media, $0.wall) })
+        let knots = Self.ascending(slips.bend(mapping).knots.map { knot($0.media, $0.wall) })
         let clock = MediaClock(knots: knots, nanosecondsPerTick: 1e9 / rate * (1 + (slope ?? 0)))
         finished.append(TrackTimeline.Epoch(
             firstRecord: state.firstRecord, ssrc: ssrc, origin: origin, clock: clock, isByReports: byReports != nil, reportsLessArrival: difference.map { Nanoseconds(seconds: $0) },
