@@ -32,6 +32,7 @@ public final class Recorder: RecorderAPI {
     let owesCheckpoint = Mutex(true)
     let keptTime = Mutex<WallTime?>(nil)
     let gates = LiveGates()
+    let liveRenditions = LiveRenditions()
     let pipelines: [String: Pipeline]
     /// Where others add figures for the metrics page.
     public let metricRegistry = MetricRegistry()
@@ -131,6 +132,7 @@ public final class Recorder: RecorderAPI {
             defer { live = [:] }
             return live
         }
+        for recording in liveRenditions.recordings { await dropLive(recording) }
         for session in sessions.values { _ = try? await BlockingWork.run { session.stop() } }  // stop() does not throw
         do { try await checkpointAudit() } catch { logger.warning("the audit log was not signed at the end", metadata: ["error": "\(error)"]) }
         do { try catalog.close() } catch { logger.warning("catalog not closed", metadata: ["error": "\(error)"]) }

@@ -44,7 +44,8 @@ struct StagePreparation: Sendable {
 }
 
 extension StageWork {
-    func prepare(_ payload: StagePayload, _ lease: Lease) async throws -> StagePreparation {
+    /// `made`: the outputs are there already, and nothing is made for them.
+    func prepare(_ payload: StagePayload, _ lease: Lease, made: [StagePreparation.Output]? = nil) async throws -> StagePreparation {
         let recording = payload.recording
         let (streams, state, names) = try await recorder.catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
@@ -67,7 +68,7 @@ extension StageWork {
                     return Recorder.allow(people, kind, payload.purpose, state, at: now)
                 }
                 try await prepareInputs(payload, usable, names, &preparation)
-                try await prepareOutputs(payload, lease, &preparation)
+                if let made { preparation.outputs = made } else { try await prepareOutputs(payload, lease, &preparation) }
             }
         } catch {
             preparation.closeDescriptors()

@@ -56,6 +56,7 @@ extension Recorder {
         for id in ids {
             let session = live.withLock { $0.removeValue(forKey: id) }
             gates.forget(id)
+            await dropLive(id)
             if let session { _ = try await BlockingWork.run { session.stop() } }
         }
         let families = try await keys.families(of: ids)

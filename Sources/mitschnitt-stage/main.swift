@@ -32,6 +32,25 @@ if CommandLine.arguments.dropFirst().first == "--check" {
     }
 }
 let channel = StageChannel(socket: STDIN_FILENO)
+if CommandLine.arguments.dropFirst().first == "--live" {
+    // Renders a recording that still runs, behind everything else: what is not done at its end is done by its jobs.
+    if clinux_run_behind() != 0 { FileHandle.standardError.write(Data("mitschnitt-stage runs at full priority: errno \(errno)\n".utf8)) }
+    do {
+        guard let (order, descriptors) = try channel.receiveLiveOrder() else { exit(1) }
+        let rendering = try LiveRendering(order, descriptors: descriptors) { try channel.send($0) }
+        while true {
+            // Pictures take what time there is between two pieces of what is recorded.
+            if !channel.hasInput, try rendering.work() { continue }
+            guard let (feed, descriptors) = try channel.receiveFeed() else { exit(1) }
+            guard try rendering.take(feed, descriptors) else { exit(0) }
+        }
+    } catch let failure as StageFailure {
+        try? channel.send(.trouble(failure.what))  // nobody to tell it to is no other end
+    } catch {
+        try? channel.send(.trouble("\(error)"))
+    }
+    exit(0)
+}
 do {
     guard let (order, descriptors) = try channel.receiveOrder() else { exit(1) }
     // A parent that is gone is noticed when progress cannot be told: then there is nothing left to do.
