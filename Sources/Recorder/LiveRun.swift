@@ -67,7 +67,7 @@ final class LiveRun: Sendable {
 
     func made(_ job: String, _ result: StageResult, _ tracks: [TrackID]) {
         let waiting: ([CheckedContinuation<Made?, Never>], Made)? = state.withLock { state in
-            guard !state.isDropped, let outputs = state.outputs[job], outputs.count == result.outputs.count else { return nil }
+            guard !state.isDropped, !state.isOver, !state.taken.contains(job), let outputs = state.outputs[job], outputs.count == result.outputs.count else { return nil }
             let made = Made(result: result, outputs: outputs, tracks: Set(tracks))
             let ids = state.waiters.filter { $0.value.job == job }.keys
             guard !ids.isEmpty else {

@@ -9,6 +9,9 @@ import SealedFile
 ///
 /// The grid has a cell for everybody whose picture has come; it is laid out anew when somebody's first picture does.
 final class LiveComposer {
+    /// A cell is there so long before its first picture: then most grids are what they stay from their first picture on.
+    static let lead = Nanoseconds.seconds(2)
+
     private let parameters: StageParameters
     private let origin: WallTime
     private let sink: SealedSink
@@ -65,7 +68,7 @@ final class LiveComposer {
         let now = time(tick)
         let half = Nanoseconds(count: 500_000_000 / Int64(parameters.frameRate))
         try canvas.makeWritable()
-        let there = tiles.filter { $0.from <= now + half }
+        let there = tiles.filter { $0.from <= now + Self.lead }
         if there.count != shown {
             shown = there.count
             canvas.fill(x: 0, y: 0, width: parameters.width, height: parameters.height, luma: 24)

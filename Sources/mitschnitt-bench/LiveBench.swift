@@ -1,6 +1,8 @@
+import Catalog
 import CLinux
 import Foundation
 import Glibc
+import GRDB
 import Media
 import Renditions
 import Tap
@@ -66,12 +68,14 @@ struct LiveBench {
         isOver = true
         let streams = view["streams"] as? [[String: Any]] ?? []
         let kept = streams.reduce(0) { $0 + ($1["packets"] as? Int ?? 0) }, drops = streams.reduce(0) { $0 + ($1["kernel_drops"] as? Int ?? 0) }
+        let loudness = try await Catalog(path: data + "/catalog.sqlite").read { try Double.fetchOne($0, sql: "SELECT loudness FROM rendition WHERE kind = 'mix' AND state = 'ready'") }
         func line(_ name: String, _ value: Double, _ limit: Double) { row(name, String(format: "%.2f s", value), isLive ? value <= limit ? "pass" : "FAIL" : "") }
         row("the request to stop is answered", String(format: "%.2f s", answered))
         line("from the end to the sound", done["mix"] ?? .infinity, Self.soundLimitSeconds)
         line("from the end to the picture with sound", done["composite"] ?? .infinity, Self.limitSeconds)
         line("from the end to everything", ready, Self.limitSeconds)
         row("packets sent, kept, and dropped by the kernel", "\(count), \(kept), \(drops)", drops == 0 && kept == count ? "pass" : "FAIL")
+        row("integrated loudness of the mix", String(format: "%.2f LUFS", loudness ?? .nan), abs((loudness ?? .infinity) + 23) <= 1 ? "pass" : "FAIL")
         row("CPU of the server and its stages", String(format: "%.1f s, %.0f %% of a core", cost.cpu, cost.cpu / Double(seconds) * 100))
         for line in try String(contentsOfFile: errors, encoding: .utf8).split(separator: "\n") { print("    " + line) }
     }
