@@ -103,7 +103,7 @@ let package = Package(
                                          "Recorder", "Mail", "Web", "CLinux", arguments, configuration, lifecycle, httpClient, yams, log],
                           swiftSettings: settings),
         .executableTarget(name: "mitschnitt-bench",
-                          dependencies: ["Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux", "JobQueue", "Catalog", "Recorder", httpClient, nio, nioHTTP, nioFoundation, grdb, log],
+                          dependencies: ["Truth", "Media", "RTP", "Depacketize", "SealedFile", "PacketLog", "Tap", "Renditions", "CLinux", "JobQueue", "Catalog", "Recorder", httpClient, nio, nioHTTP, nioFoundation, grdb, log],
                           swiftSettings: settings),
         .target(name: "TestSupport", dependencies: ["CSRTP", "SRTP", "Media", "RTP", "Depacketize", "JobQueue", grdb], path: "Tests/TestSupport", swiftSettings: settings),
         .target(name: "Histories", dependencies: ["TestSupport", "Media", "Depacketize", "Consent", "SealedFile", "PacketLog", "Tap", "Catalog", "Renditions", "Recorder", grdb, log],

@@ -2,6 +2,7 @@
 #include "include/descriptors.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -81,6 +82,12 @@ int clinux_send_all(int socket, const void *bytes, size_t count) {
 static int limit(int resource, rlim_t value) {
     struct rlimit both = {.rlim_cur = value, .rlim_max = value};
     return setrlimit(resource, &both);
+}
+
+int clinux_run_behind(void) {
+    struct sched_param none = {0};
+    if (sched_setscheduler(0, SCHED_BATCH, &none) != 0) return -1;
+    return setpriority(PRIO_PROCESS, 0, 10);
 }
 
 int clinux_protect_memory(void) {

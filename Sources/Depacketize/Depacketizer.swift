@@ -24,12 +24,12 @@ public struct Depacketizer: Sendable {
 
     let types: PayloadTypes
     let format: TrackFormat
-    let timeline: TrackTimeline
+    private(set) var timeline: TrackTimeline
     private let extensions: ExtensionReader
     /// Of the dependency descriptor, where it was announced.
     let descriptorID: UInt8?
     /// The epochs of each SSRC, for a substream that begins.
-    private let epochs: [SSRC: [(firstRecord: Int, place: Int)]]
+    private var epochs: [SSRC: [(firstRecord: Int, place: Int)]]
     var substreams = Substreams()
     private var records = 0
     /// The SSRC that is heard or shown.
@@ -37,7 +37,7 @@ public struct Depacketizer: Sendable {
     var notes: VerdictNotes
     var sound = SoundNotes()
     /// Pictures of layers, in the order of capture, until it is clear which are shown.
-    let isLayered: Bool
+    private(set) var isLayered: Bool
     var held: [HeldFrame] = []
     /// Arrival of the newest packet.
     var now = WallTime(nanoseconds: 0)
@@ -57,10 +57,31 @@ public struct Depacketizer: Sendable {
         isLayered = format.kind != .audio && Self.isLayered(timeline)
         extensions = ExtensionReader(format.extensions)
         descriptorID = format.extensions.first { $0.value == VideoFormats.dependencyDescriptorURI }?.key
-        epochs = Dictionary(grouping: timeline.epochs.enumerated(), by: \.element.ssrc).mapValues { $0.map { ($0.element.firstRecord, $0.offset) } }
+        epochs = Self.places(timeline.epochs)
         notes = VerdictNotes(timeline, isLayered: isLayered)
         // A list with at least one codec that can be read is tried.
         if types.supported.isEmpty { notes.verdict.unsupported = Set(types.unsupported.map(\.description)).sorted().joined(separator: ", ") }
+    }
+
+    private static func places(_ epochs: [TrackTimeline.Epoch]) -> [SSRC: [(firstRecord: Int, place: Int)]] {
+        Dictionary(grouping: epochs.enumerated(), by: \.element.ssrc).mapValues { $0.map { ($0.element.firstRecord, $0.offset) } }
+    }
+
+    /// Takes a timeline that knows more: of the epochs there were only the clocks may differ, and those that are added begin with records that
+    /// were not pushed yet. Whether there are layers is settled by the first that has epochs.
+    mutating func extend(_ timeline: TrackTimeline) {
+        if self.timeline.epochs.isEmpty { isLayered = format.kind != .audio && Self.isLayered(timeline) }
+        self.timeline = timeline
+        epochs = Self.places(timeline.epochs)
+        for place in substreams.places { substreams[place].extend(epochs[substreams.ssrcs[place]] ?? []) }
+        notes.take(timeline, isLayered: isLayered)
+    }
+
+    /// Nothing that arrived before `now` is missing any more: what waited for it in vain is given out.
+    mutating func pass(to now: WallTime, emit: (TrackEvent) throws -> Void) rethrows {
+        self.now = max(self.now, now)
+        for place in substreams.byFirstArrival { try pop(place, self.now, emit) }
+        if isLayered { try showHeld(upTo: self.now - Self.holdTime, emit) }
     }
 
     /// Whether access units of this codec can be put together.

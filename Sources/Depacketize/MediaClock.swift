@@ -8,9 +8,9 @@ public struct MediaClock: Hashable, Sendable {
     }
 
     /// At least one, ascending in both.
-    private let knots: [Knot]
+    let knots: [Knot]
     /// Before the first knot and after the last.
-    private let nanosecondsPerTick: Double
+    let nanosecondsPerTick: Double
 
     init(knots: [Knot], nanosecondsPerTick: Double) {
         precondition(!knots.isEmpty)
@@ -30,6 +30,15 @@ public struct MediaClock: Hashable, Sendable {
         }
         let (a, b) = (knots[low], knots[high])
         return along(a, timestamp, Double((b.wall - a.wall).count) / Double(b.timestamp - a.timestamp))
+    }
+
+    /// The time stamp at a moment: the other way round, to a tick or two.
+    func timestamp(at time: WallTime) -> Int64 {
+        let place = max(0, (knots.firstIndex { $0.wall > time } ?? knots.count) - 1)
+        let knot = knots[place]
+        var slope = nanosecondsPerTick
+        if time > knot.wall, place + 1 < knots.count { slope = Double((knots[place + 1].wall - knot.wall).count) / Double(knots[place + 1].timestamp - knot.timestamp) }
+        return knot.timestamp + Int64((Double((time - knot.wall).count) / slope).rounded())
     }
 
     private func along(_ knot: Knot, _ timestamp: Int64, _ slope: Double) -> WallTime {

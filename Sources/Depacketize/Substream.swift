@@ -7,7 +7,7 @@ struct Substream {
     static let dropoutMax: Int64 = 3_000
 
     /// The epochs of this SSRC: the record from which each holds, and its place in the timeline. Ascending.
-    private let epochs: [(firstRecord: Int, place: Int)]
+    private var epochs: [(firstRecord: Int, place: Int)]
     private var nextEpoch = 0
     /// Of the packets that arrive.
     private(set) var epoch: Int?
@@ -40,6 +40,9 @@ struct Substream {
     var lastRecord = 0
 
     init(epochs: [(firstRecord: Int, place: Int)]) { self.epochs = epochs }
+
+    /// Takes a longer list, which begins as this one.
+    mutating func extend(_ epochs: [(firstRecord: Int, place: Int)]) { self.epochs = epochs }
 
     /// Brings the SSRC into the epoch that record number `record` belongs to.
     ///

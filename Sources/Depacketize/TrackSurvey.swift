@@ -256,6 +256,15 @@ public struct TrackSurvey: Sendable {
         return kept
     }
 
+    /// The timeline as far as it is known while packets still come: nobody's clock is believed to have jumped yet that may be late only.
+    func soFar() -> TrackTimeline {
+        var copy = self
+        for (ssrc, state) in running { copy.finish(ssrc, state) }
+        return copy.timeline
+    }
+
+    private var timeline: TrackTimeline { TrackTimeline(epochs: finished.sorted { ($0.firstRecord, $0.ssrc.rawValue) < ($1.firstRecord, $1.ssrc.rawValue) }) }
+
     public mutating func finish() -> TrackTimeline {
         for (ssrc, state) in running.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
             if let first = state.suspects.first, let last = state.suspects.last, last.arrival - first.arrival >= Self.lateAtEndSeconds, Self.agree(state.suspects) {
@@ -263,6 +272,6 @@ public struct TrackSurvey: Sendable {
             }
             if let left = running[ssrc] { finish(ssrc, left) }
         }
-        return TrackTimeline(epochs: finished.sorted { ($0.firstRecord, $0.ssrc.rawValue) < ($1.firstRecord, $1.ssrc.rawValue) })
+        return timeline
     }
 }

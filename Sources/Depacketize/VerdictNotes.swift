@@ -23,7 +23,9 @@ struct VerdictNotes: Sendable {
     private var lastKey: WallTime?
     private var silence: TrackVerdict.Span?
 
-    init(_ timeline: TrackTimeline, isLayered: Bool) {
+    init(_ timeline: TrackTimeline, isLayered: Bool) { take(timeline, isLayered: isLayered) }
+
+    mutating func take(_ timeline: TrackTimeline, isLayered: Bool) {
         // Layers begin beside each other: of each only what comes after its first epoch is a new beginning.
         verdict.epochs = timeline.epochs.count - (isLayered ? Set(timeline.epochs.map(\.ssrc)).count - 1 : 0)
         verdict.driftPPM = timeline.epochs.last { $0.driftPPM != nil }?.driftPPM

@@ -33,6 +33,8 @@ public final class Demuxer {
         public var isAudio: Bool
         public var isVideo: Bool
         public var parameters: UnsafeMutablePointer<AVCodecParameters>
+        /// Packets that the file's index has of it; 0 where it has none.
+        public var indexed = 0
 
         public var isOpus: Bool { parameters.pointee.codec_id == AV_CODEC_ID_OPUS }
         /// Seconds by which the delay that times are corrected for is longer than the decoder's own: it is rounded to the time base.
@@ -48,7 +50,7 @@ public final class Demuxer {
         return (0..<Int(context.pointee.nb_streams)).compactMap { index in
             guard let stream = context.pointee.streams[index]?.pointee, let parameters = stream.codecpar else { return nil }
             return Stream(index: index, timeBase: Rational(stream.time_base), isAudio: parameters.pointee.codec_type == AVMEDIA_TYPE_AUDIO,
-                          isVideo: parameters.pointee.codec_type == AVMEDIA_TYPE_VIDEO, parameters: parameters)
+                          isVideo: parameters.pointee.codec_type == AVMEDIA_TYPE_VIDEO, parameters: parameters, indexed: Int(stream.nb_frames))
         }
     }
 

@@ -15,6 +15,14 @@ public final class TrackLogWriter {
         public init() {}
     }
 
+    /// How far a log is closed: for whoever reads it while it grows.
+    public struct Standing: Hashable, Sendable {
+        /// Number of the last segment that nothing is written to any more; 0 before the first.
+        public var closed: Int
+        /// Arrival of the first packet that is in no closed segment; nil where all are.
+        public var openSince: WallTime?
+    }
+
     /// Plaintext collected before it is sealed without waiting for a flush.
     static let blockBytes = 60 << 10
     /// Longest datagram that is taken.
@@ -85,6 +93,8 @@ public final class TrackLogWriter {
         blockLast = arrival
         if kind == .rtp { blockPackets += 1 }
     }
+
+    public var standing: Standing { Standing(closed: manifest.last?.number ?? 0, openSince: segment?.first ?? blockFirst) }
 
     /// Seals and writes what was appended; closes the segment when it is old or long enough.
     public func flush(now: WallTime) throws(SealedFileError) {

@@ -60,6 +60,7 @@ extension Recorder {
     ///
     /// Where the recording is restricted all of that waits for the restriction's end.
     func eraseParticipant(_ participant: ParticipantID, of recording: RecordingID, actor: String) async throws {
+        await dropLive(recording)
         let (now, settled) = (clock.now, clock.settled)
         // Out of reach first, in one transaction; then the keys; then the files.
         let found: (tracks: [String], renditions: [String])? = try await catalog.write { db in

@@ -15,7 +15,8 @@ extension Recorder {
         let pipeline = try pipeline(named: record.pipeline)
         let (tracks, verdicts, seconds) = try await plannedTracks(of: id)
         for (stream, verdict) in verdicts.sorted(by: { $0.key < $1.key }) { try await setVerdict(verdict, stream: stream) }
-        let plan = Plan(pipeline, tracks: tracks, seconds: seconds)
+        // What is being rendered while it runs comes in one piece.
+        let plan = Plan(pipeline, tracks: tracks, seconds: liveRenditions.run(of: id) == nil ? seconds : 0)
         let jobs = try plan.jobs.map { job in
             let payload = StagePayload(recording: id, purpose: pipeline.purpose(of: job.stageName), job: job, pipelineDigest: pipeline.digest, retentionDays: retentionDays(job))
             return NewJob(id: .random(), kind: StageWorker.kind(of: job.kind), name: job.name, payload: String(decoding: try JSONEncoder().encode(payload), as: UTF8.self),

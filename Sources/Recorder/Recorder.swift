@@ -34,6 +34,7 @@ public final class Recorder: RecorderAPI {
     /// When it was last looked for names that nothing needs; nil: it is due.
     let identitiesLookedAt = Mutex<WallTime?>(nil)
     let gates = LiveGates()
+    let liveRenditions = LiveRenditions()
     let pipelines: [String: Pipeline]
     /// Where others add figures for the metrics page.
     public let metricRegistry = MetricRegistry()
@@ -134,6 +135,7 @@ public final class Recorder: RecorderAPI {
             defer { live = [:] }
             return live
         }
+        for recording in liveRenditions.recordings { await dropLive(recording) }
         for session in sessions.values { _ = try? await BlockingWork.run { session.stop() } }  // stop() does not throw
         do { try await checkpointAudit() } catch { logger.warning("the audit log was not signed at the end", metadata: ["error": "\(error)"]) }
         do { try catalog.close() } catch { logger.warning("catalog not closed", metadata: ["error": "\(error)"]) }

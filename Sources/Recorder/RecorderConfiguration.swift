@@ -17,6 +17,8 @@ public struct RecorderConfiguration: Sendable {
     public var workers = 2
     /// Leases, limits and retries of jobs; slots and capacity follow from `workers` and the machine.
     public var jobs = SupervisorOptions()
+    /// Whether recordings are rendered while they run, so that they are ready at their end.
+    public var isLive = false
     public var tap = TapOptions()
     /// When recordings of batches are begun; nil: at any hour.
     public var batchWindow: BatchWindow?

@@ -54,6 +54,7 @@ extension Recorder {
             }
             gates.enter(id, prepared.map { LiveGates.Stream(id: $0.id, kind: $0.kind, people: []) })
             live.withLock { $0[id] = session }
+            if configuration.isLive { liveRenditions.begin(id) }
         } catch let error as TapError {
             _ = try await keys.destroy([KeyStore.recording(id)])
             throw RecorderError(.unavailable, error.what, hint: error.hint)
@@ -130,6 +131,7 @@ extension Recorder {
         catalog.consents.forget(id)
         if let session {
             let final = try await BlockingWork.run { session.stop() }
+            liveRenditions.end(id)
             try await keep(final.streams, id)
         }
         // Who withdrew while it ran is taken out first; that enqueues a run already.

@@ -53,7 +53,8 @@ struct StagePreparation: Sendable {
 }
 
 extension StageWork {
-    func prepare(_ payload: StagePayload, _ lease: Lease, mayReuse: Bool = true, opensOutputs: Bool = true) async throws -> StagePreparation {
+    /// `made`: the outputs are there already, and nothing is made for them.
+    func prepare(_ payload: StagePayload, _ lease: Lease, made: [StagePreparation.Output]? = nil, mayReuse: Bool = true, opensOutputs: Bool = true) async throws -> StagePreparation {
         let recording = payload.recording
         let (streams, state, names) = try await recorder.catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
@@ -76,8 +77,12 @@ extension StageWork {
                     return Recorder.allow(people, kind, payload.purpose, state, at: now)
                 }
                 try await prepareInputs(payload, usable, names, &preparation)
-                if mayReuse { try await lookForReusable(payload, &preparation) }
-                if preparation.reusable == nil, !preparation.isCovered, opensOutputs { try await prepareOutputs(payload, lease, &preparation) }
+                if mayReuse, made == nil { try await lookForReusable(payload, &preparation) }
+                if let made {
+                    preparation.outputs = made
+                } else if preparation.reusable == nil, !preparation.isCovered, opensOutputs {
+                    try await prepareOutputs(payload, lease, &preparation)
+                }
             }
         } catch {
             preparation.closeDescriptors()

@@ -42,7 +42,12 @@ public final class StageWorker: Service {
     /// Until the graceful shutdown, at which it claims nothing more, lets stages come to a boundary and gives the rest back; or until the task is
     /// cancelled, at which it gives everything back at once.
     public func run() async throws {
-        await withGracefulShutdownHandler { await supervisor.run() } onGracefulShutdown: { self.supervisor.drain() }
+        await withTaskGroup { group in
+            group.addTask { [self] in await withGracefulShutdownHandler { await supervisor.run() } onGracefulShutdown: { self.supervisor.drain() } }
+            group.addTask { [recorder] in await recorder.liveRenditions.serve(recorder) }
+            _ = await group.next()
+            group.cancelAll()
+        }
     }
 
     /// Runs until nothing is left to do: for `render`, which has no server around it.
@@ -131,6 +136,7 @@ final class StageWork: JobWork {
     }
 
     private func make(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws {
+        if try await publishLive(payload, job) { return }
         var preparation = try await prepare(payload, job.lease)
         if preparation.reusable != nil || preparation.isCovered {
             preparation.closeDescriptors()

@@ -76,6 +76,7 @@ extension Recorder {
             let session = live.withLock { $0.removeValue(forKey: id) }
             gates.forget(id)
             catalog.consents.forget(id)
+            await dropLive(id)
             if let session { _ = try await BlockingWork.run { session.stop() } }
         }
         let families = try await keys.families(of: ids)

@@ -18,8 +18,8 @@ public struct StageChannel: Sendable {
 
     public init(socket: Int32) { self.socket = socket }
 
-    /// Sends an order with its descriptors (which stay open here).
-    public func send(_ order: StageOrder, descriptors: [Int32]) throws(StageChannelError) {
+    /// Sends an order, or what follows one, with its descriptors (which stay open here).
+    public func send(_ order: some Encodable, descriptors: [Int32]) throws(StageChannelError) {
         guard descriptors.count <= Self.descriptorsMax else { throw .tooLarge("\(descriptors.count) descriptors") }
         try sendFrame(JSONOutput.bytes(descriptors.count))
         var rest = descriptors[...]
@@ -32,7 +32,17 @@ public struct StageChannel: Sendable {
     }
 
     /// Waits for an order. The caller owns the descriptors. Nil when the parent closed the socket.
-    public func receiveOrder() throws(StageChannelError) -> (order: StageOrder, descriptors: [Int32])? {
+    public func receiveOrder() throws(StageChannelError) -> (order: StageOrder, descriptors: [Int32])? { try receiveWithDescriptors() }
+    public func receiveLiveOrder() throws(StageChannelError) -> (order: LiveOrder, descriptors: [Int32])? { try receiveWithDescriptors() }
+    public func receiveFeed() throws(StageChannelError) -> (feed: LiveFeed, descriptors: [Int32])? { try receiveWithDescriptors() }
+
+    /// Whether a receive would not wait, be it that the other side is gone.
+    public var hasInput: Bool {
+        var waiting = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+        return poll(&waiting, 1, 0) > 0
+    }
+
+    private func receiveWithDescriptors<Body: Decodable>() throws(StageChannelError) -> (Body, [Int32])? {
         guard let announced: Int = try receive() else { return nil }
         guard (0...Self.descriptorsMax).contains(announced) else { throw .tooLarge("\(announced) descriptors announced") }
         var descriptors: [Int32] = []
@@ -43,11 +53,12 @@ public struct StageChannel: Sendable {
             guard count > 0 else { throw .system("recvmsg", errno) }
             descriptors += batch.prefix(count)
         }
-        guard let order: StageOrder = try receive() else { return nil }
-        return (order, descriptors)
+        guard let body: Body = try receive() else { return nil }
+        return (body, descriptors)
     }
 
     public func send(_ message: StageMessage) throws(StageChannelError) { try sendFrame(JSONOutput.bytes(message)) }
+    public func send(_ message: LiveMessage) throws(StageChannelError) { try sendFrame(JSONOutput.bytes(message)) }
 
     /// Waits for the next message; nil when the child is gone.
     public func receiveMessage() throws(StageChannelError) -> StageMessage? { try receive() }
@@ -58,7 +69,7 @@ public struct StageChannel: Sendable {
         guard clinux_send_all(socket, frame, frame.count) == 0 else { throw .system("send", errno) }
     }
 
-    private func receive<Value: Decodable>() throws(StageChannelError) -> Value? {
+    func receive<Value: Decodable>() throws(StageChannelError) -> Value? {
         guard let head = try receiveBytes(4) else { return nil }
         let length = head.reduce(0) { $0 << 8 | Int($1) }
         guard length <= Self.frameBytesMax else { throw .tooLarge("a frame of \(length) bytes") }

@@ -90,6 +90,8 @@ final class SoundLine {
         try rest()
     }
 
+    /// Where the next sound goes that follows without a gap; nil while nothing does.
+    var front: Double? { placer.front }
     var secondsPerTick: Double { stream.timeBase.value }
     private func seconds(_ pts: Int64) -> Double { Double(pts) * secondsPerTick }
 

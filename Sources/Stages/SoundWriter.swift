@@ -6,7 +6,7 @@ import SealedFile
 final class SoundWriter {
     private let sink: SealedSink
     private let muxer: Muxer
-    private let encoder: Encoder
+    let encoder: Encoder
     private let stream: Int
     private let channels: Int
     private var waiting: [Float] = []
@@ -14,19 +14,33 @@ final class SoundWriter {
     private(set) var packets = 0
     private let packet = Packet()
 
-    init(_ run: StageRun, _ output: StageOutput, channels: Int, bitrate: Int, seconds: Double) throws {
-        self.channels = channels
-        switch output.container {
+    /// The packets that were written, for whoever wants them beside pictures.
+    private var kept: [Kept] = []
+    private var given = 0
+    var isKeeping = false
+
+    private struct Kept {
+        var bytes: [UInt8]
+        var pts, dts, duration: Int64
+    }
+
+    /// Into an output of a run, for sound of `seconds`.
+    convenience init(_ run: StageRun, _ output: StageOutput, channels: Int, bitrate: Int, seconds: Double) throws {
+        let head = MovieHead.bytes(seconds: seconds, picturesPerSecond: 0)
+        try self.init(run.sink(output, windowBytes: output.container == .mp4 ? head + 4_096 : 0), as: output.container, channels: channels, bitrate: bitrate, head: head)
+    }
+
+    /// `head`: bytes that are set aside for an MP4's index, which the sink can still patch.
+    init(_ sink: SealedSink, as container: StageOutput.Container, channels: Int, bitrate: Int, head: Int) throws {
+        (self.channels, self.sink) = (channels, sink)
+        switch container {
         case .mp4:
-            let head = MovieHead.bytes(seconds: seconds, picturesPerSecond: 0)
-            sink = try run.sink(output, windowBytes: head + 4_096)
             muxer = try Muxer(sink, as: .mp4, options: ["moov_size": String(head)])
             encoder = try Encoder.aac(channels: channels, bitrate: bitrate)
         case .ogg:
-            sink = try run.sink(output, windowBytes: 0)
             muxer = try Muxer(sink, as: .ogg)
             encoder = try Encoder.opus(channels: channels, bitrate: bitrate)
-        default: throw StageFailure(code: .protocolViolation, what: "a mix cannot be written as \(output.container.rawValue)")
+        default: throw StageFailure(code: .protocolViolation, what: "a mix cannot be written as \(container.rawValue)")
         }
         stream = try muxer.addStream(encoder)
         try muxer.writeHeader()
@@ -64,9 +78,23 @@ final class SoundWriter {
 
     private func collect() throws {
         while try encoder.receive(into: packet) {
+            if isKeeping { kept.append(Kept(bytes: Array(packet.bytes), pts: packet.pts, dts: packet.dts, duration: packet.duration)) }
             try muxer.write(packet, stream: stream, timeBase: encoder.timeBase)
             packets += 1
         }
+    }
+
+    /// Gives copies of the packets, in the encoder's time base, that begin up to `seconds`, and forgets them.
+    func copies(upTo seconds: Double, _ give: (borrowing Packet) throws -> Void) throws {
+        while given < kept.count, Double(kept[given].dts) * encoder.timeBase.value <= seconds {
+            let one = kept[given]
+            try one.bytes.withUnsafeBytes { try packet.fill($0) }
+            (packet.pts, packet.dts, packet.duration, packet.isKey) = (one.pts, one.dts, one.duration, true)
+            try give(packet)
+            given += 1
+        }
+        kept.removeFirst(given)
+        given = 0
     }
 
     func finish() throws -> SealedDigest {

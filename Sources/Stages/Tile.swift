@@ -7,41 +7,71 @@ import Renditions
 final class Tile {
     private let pictures: TrackPictures
     private let scaler = Scaler()
-    private let summary: TrackSummary
+    /// What is known of the track; that of a track that grows is set anew.
+    var notes: Notes
     private let holdSeconds: Double
     /// A picture in its cell's size, to be turned.
     private var unturned: UnturnedPicture?
-    private let label: TextLabel
-    private var hasLabel: Bool
-    private let cell: Cell
+    private let text: String
+    private var label: TextLabel
+    private var cell: Cell
     private var drawn: Drawn = .nothing
 
     struct Cell: Hashable {
         var x, y, width, height: Int
     }
 
+    struct Notes {
+        var isScreen: Bool
+        /// Of the first picture, in pixels.
+        var width: Int?
+        var height: Int?
+        /// Moments from which on the placeholder is shown until the next picture.
+        var blanks: [WallTime] = []
+        var rotations: [TrackVerdict.Rotation] = []
+        /// Where they are known beforehand.
+        var resolutions: [TrackVerdict.Resolution] = []
+    }
+
     private enum Drawn: Equatable { case nothing, placeholder, picture(WallTime) }
 
-    init(_ source: any MediaSource, summary: TrackSummary, label: String?, cell: Cell, holdSeconds: Double, from: WallTime? = nil) throws {
-        pictures = try TrackPictures(source, startWall: summary.startWall, from: from)
-        (self.summary, self.cell, self.holdSeconds) = (summary, cell, holdSeconds)
-        let text = label ?? ""
-        hasLabel = !text.isEmpty
-        // At most 7 % of the picture: a label must not hide what somebody shows.
+    /// `from`: the first moment that will be drawn.
+    convenience init(_ source: any MediaSource, summary: TrackSummary, label: String?, cell: Cell, holdSeconds: Double, from: WallTime? = nil) throws {
         let size = summary.verdict.resolutions.first
-        let picture = Self.fitted(size?.width ?? 4, size?.height ?? 3, into: cell)
-        self.label = try TextLabel(text.isEmpty ? " " : text, maxWidth: max(64, cell.width), height: max(14, picture.height * 7 / 200 * 2))
+        let notes = Notes(isScreen: summary.kind == .screen, width: size?.width, height: size?.height, blanks: summary.blanks, rotations: summary.verdict.rotations,
+                          resolutions: summary.verdict.resolutions)
+        try self.init(TrackPictures(source, startWall: summary.startWall, from: from), notes: notes, label: label, cell: cell, holdSeconds: holdSeconds)
+    }
+
+    init(_ pictures: TrackPictures, notes: Notes, label: String?, cell: Cell, holdSeconds: Double) throws {
+        (self.pictures, self.notes, self.cell, self.holdSeconds) = (pictures, notes, cell, holdSeconds)
+        text = label ?? ""
+        self.label = try Self.label(text, notes, cell)
+    }
+
+    /// At most 7 % of the picture: a label must not hide what somebody shows.
+    private static func label(_ text: String, _ notes: Notes, _ cell: Cell) throws -> TextLabel {
+        let picture = fitted(notes.width ?? 4, notes.height ?? 3, into: cell)
+        return try TextLabel(text.isEmpty ? " " : text, maxWidth: max(64, cell.width), height: max(14, picture.height * 7 / 200 * 2))
+    }
+
+    /// Takes another place on a canvas that is empty there.
+    func move(to cell: Cell) throws {
+        guard cell != self.cell || drawn != .nothing else { return }
+        self.cell = cell
+        label = try Self.label(text, notes, cell)
+        (drawn, lastBox) = (.nothing, nil)
     }
 
     /// Brings the tile to `now` (a picture up to `tolerance` later is taken too); draws only what changed.
     func draw(on canvas: borrowing Frame, now: WallTime, tolerance: Nanoseconds) throws {
         try pictures.advance(to: now + tolerance)
         let shownTime = pictures.shownTime
-        let blank = summary.blanks.last { $0 <= now }
+        let blank = notes.blanks.last { $0 <= now }
         var visible = false
         if let shownTime {
             visible = blank.map { $0 < shownTime } ?? true
-            if summary.kind != .screen, (now - shownTime).seconds > holdSeconds { visible = false }
+            if !notes.isScreen, (now - shownTime).seconds > holdSeconds { visible = false }
         }
         let wanted: Drawn = visible ? shownTime.map { .picture($0) } ?? .placeholder : .placeholder
         guard wanted != drawn else { return }
@@ -64,7 +94,7 @@ final class Tile {
             canvas.fill(x: cell.x, y: cell.y, width: cell.width, height: cell.height, luma: 40)
             box = placeBox(at: now) ?? lastBox ?? cell
         }
-        if hasLabel {
+        if !text.isEmpty {
             canvas.copy(label.frame, width: min(label.width, box.width), toX: box.x, y: box.y + box.height - label.frame.height)
         }
     }
@@ -73,14 +103,14 @@ final class Tile {
 
     /// Where a picture of the track's would be at `now`, if one came; so that the name stays where it was while there is none.
     private func placeBox(at now: WallTime) -> Cell? {
-        guard let size = summary.verdict.resolutions.last(where: { $0.at <= now }) else { return nil }
+        guard let size = notes.resolutions.last(where: { $0.at <= now }) else { return nil }
         let isAcross = rotation(at: now) % 180 != 0
         return Self.fitted(isAcross ? size.height : size.width, isAcross ? size.width : size.height, into: cell)
     }
 
     /// Degrees clockwise, as the sender's camera was held then.
     private func rotation(at time: WallTime?) -> Int {
-        guard let time, let last = summary.verdict.rotations.last(where: { $0.at <= time }) else { return 0 }
+        guard let time, let last = notes.rotations.last(where: { $0.at <= time }) else { return 0 }
         return [90, 180, 270].contains(last.degrees) ? last.degrees : 0
     }
 

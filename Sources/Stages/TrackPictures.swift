@@ -7,7 +7,7 @@ import Renditions
 /// Pictures have their own times, not those of the packets that brought them: one picture is decoded ahead, whatever a decoder holds back.
 /// Memory: two pictures, and what the decoders refer to.
 final class TrackPictures {
-    private let demuxer: Demuxer
+    private let packets: any PacketReading
     private let startWall: WallTime
     /// Made when their codec occurs.
     private var decoders: [Int: Decoder] = [:]
@@ -27,13 +27,18 @@ final class TrackPictures {
     private(set) var errors = 0
 
     /// `from`: the first moment that will be asked for; decoding begins with the last key frame before it.
-    init(_ source: any MediaSource, startWall: WallTime, from: WallTime? = nil) throws {
-        demuxer = try Demuxer(source, as: .matroska)
-        self.startWall = startWall
-        streams = Dictionary(uniqueKeysWithValues: demuxer.streams.filter(\.isVideo).map { ($0.index, $0) })
-        guard !streams.isEmpty else { throw StageFailure(code: .damagedInput, what: "a picture track without pictures") }
+    convenience init(_ source: any MediaSource, startWall: WallTime, from: WallTime? = nil) throws {
+        let packets = try FilePackets(source, as: .matroska)
         // Where the codec changes, one stream's key frame may lie before another's pictures: these are decoded from their start.
-        if let from, from > startWall, streams.count == 1 { try demuxer.seek(to: (from - startWall).seconds) }
+        if let from, from > startWall, packets.streams.count(where: \.isVideo) == 1 { try packets.seek(to: (from - startWall).seconds) }
+        try self.init(packets, startWall: startWall)
+    }
+
+    init(_ packets: any PacketReading, startWall: WallTime) throws {
+        self.packets = packets
+        self.startWall = startWall
+        streams = Dictionary(uniqueKeysWithValues: packets.streams.filter(\.isVideo).map { ($0.index, $0) })
+        guard !streams.isEmpty else { throw StageFailure(code: .damagedInput, what: "a picture track without pictures") }
     }
 
     /// Goes to the last picture at or before `limit`.
@@ -45,32 +50,35 @@ final class TrackPictures {
                 (shownTime, upcomingTime) = (time, nil)
             }
             guard !isOver || current != nil else { return }
-            try decodeNext()
+            guard try decodeNext() else { return }
         }
     }
 
-    /// Decodes until a picture has come or everything is over.
-    private func decodeNext() throws {
+    /// Decodes until a picture has come or everything is over; false where nothing more is known.
+    private func decodeNext() throws -> Bool {
         while true {
-            if let current, let decoder = decoders[current], try receive(from: decoder, current) { return }
+            if let current, let decoder = decoders[current], try receive(from: decoder, current) { return true }
             guard !isOver else {
                 current = nil
-                return
+                return true
             }
-            try sendNext()
+            guard try sendNext() else { return false }
         }
     }
 
     /// Gives the next packet to its decoder. Another codec, or the end, lets the one before give out what it holds back first.
-    private func sendNext() throws {
+    private func sendNext() throws -> Bool {
         if isWaiting {
             isWaiting = false
         } else {
             repeat {
-                guard try demuxer.read(into: packet) else {
+                switch try packets.read(into: packet) {
+                case .packet: continue
+                case .pending: return false
+                case .over:
                     isOver = true
                     if let current { drain(current) }
-                    return
+                    return true
                 }
             } while streams[packet.streamIndex] == nil || !packet.hasTime
         }
@@ -78,15 +86,15 @@ final class TrackPictures {
         if let current, current != index, !isDrained {
             drain(current)
             isWaiting = true
-            return
+            return true
         }
         if current != index {
             if let current { decoders[current] = nil }
             (current, isDrained, isBroken) = (index, false, true)
         }
-        guard let stream = streams[index] else { return }
+        guard let stream = streams[index] else { return true }
         if packet.isKey { isBroken = false }
-        guard !isBroken else { return }
+        guard !isBroken else { return true }
         do {
             let decoder = try decoders[index] ?? Decoder(stream)
             decoders[index] = decoder
@@ -94,6 +102,7 @@ final class TrackPictures {
         } catch {
             damaged(index)
         }
+        return true
     }
 
     /// The packet that was read waits for the codec before it to give out its last pictures.

@@ -13,7 +13,7 @@ final class TrackSound {
     /// A clock this near to ours does not leave its place by more than a packet's rounding for minutes, and by some ms an hour.
     static let driftPPMMin = 1.0
 
-    private let demuxer: Demuxer
+    private let packets: any PacketReading
     private let channels: Int
     private var lines: [Int: SoundLine] = [:]
     private let packet = Packet()
@@ -32,8 +32,12 @@ final class TrackSound {
         var used = 0
     }
 
-    init(_ source: any MediaSource, origin: Int, channels: Int, summary: TrackSummary? = nil) throws {
-        demuxer = try Demuxer(source, as: .matroska)
+    convenience init(_ source: any MediaSource, origin: Int, channels: Int, summary: TrackSummary? = nil) throws {
+        try self.init(FilePackets(source, as: .matroska), origin: origin, channels: channels, summary: summary)
+    }
+
+    init(_ packets: any PacketReading, origin: Int, channels: Int, summary: TrackSummary? = nil) throws {
+        self.packets = packets
         self.channels = channels
         self.origin = origin
         let isDrifting = abs(summary?.verdict.driftPPM ?? 0) >= Self.driftPPMMin
@@ -43,7 +47,7 @@ final class TrackSound {
                 return place(span.start)..<max(place(span.start), place(span.end))
             }
         } ?? []
-        let audio = demuxer.streams.filter(\.isAudio)
+        let audio = packets.streams.filter(\.isAudio)
         guard !audio.isEmpty else { throw StageFailure(code: .damagedInput, what: "a sound track without sound") }
         for stream in audio {
             lines[stream.index] = try SoundLine(stream, channels: channels, isDrifting: isDrifting) { [ready] in ready.stretches.append(($0, $1)) }
@@ -73,27 +77,39 @@ final class TrackSound {
             ready.stretches.removeAll(keepingCapacity: true)
             ready.used = 0
             guard !isOver else { return }
-            try decodeNext()
+            if try !decodeNext(), try !rest(before: end) { return }
         }
     }
 
-    private func decodeNext() throws {
+    /// Of a track that grows everything before `end` is there: where nothing goes on up to it, nothing will. False where that is known already.
+    private func rest(before end: Int) throws -> Bool {
+        guard let current, let line = lines[current], let front = line.front, front < Double(end) else { return false }
+        try line.rest()
+        return true
+    }
+
+    /// False where nothing more is known.
+    private func decodeNext() throws -> Bool {
         repeat {
-            guard try demuxer.read(into: packet) else {
+            switch try packets.read(into: packet) {
+            case .packet: continue
+            case .pending: return false
+            case .over:
                 isOver = true
                 if let current { try lines[current]?.finish(origin: Double(origin)) }
-                return
+                return true
             }
         } while lines[packet.streamIndex] == nil || !packet.hasTime
         let index = packet.streamIndex
         // Another codec takes over: what the old one holds back comes first.
         if let current, current != index { try lines[current]?.rest() }
         current = index
-        guard let line = lines[index] else { return }
+        guard let line = lines[index] else { return true }
         let at = origin + Int((Double(packet.pts) * line.secondsPerTick * 48_000).rounded())
         while silence < silences.count, silences[silence].upperBound <= at { silence += 1 }
         let isIn = silence < silences.count && silences[silence].contains(at)
         let isConverging = isIn && at >= silences[silence].upperBound - Self.convergeSamples
         try line.take(packet, origin: Double(origin), isSilent: isIn && !isConverging, isConverging: isConverging)
+        return true
     }
 }

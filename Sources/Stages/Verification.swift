@@ -25,7 +25,7 @@ enum OutputExpectation {
 }
 
 /// Reads a sealed file and remembers which chunks were authenticated.
-private final class CheckedSource: MediaSource {
+final class CheckedSource: MediaSource {
     private let reader: SealedReader
     private var seen: [Bool]
 
@@ -87,7 +87,7 @@ struct Verification {
         }
     }
 
-    private var container: Demuxer.Container { output.container == .ogg ? .ogg : output.container == .matroska ? .matroska : .mp4 }
+    var container: Demuxer.Container { output.container == .ogg ? .ogg : output.container == .matroska ? .matroska : .mp4 }
 
     /// Goes through all packets; `body` gets those of known streams.
     private func read(_ demuxer: Demuxer, _ of: Int, _ body: (borrowing Packet, Demuxer.Stream) throws -> Void) throws -> Int {
@@ -184,7 +184,7 @@ struct Verification {
 }
 
 /// Decodes one stream of our own making, of which nothing may be damaged, and counts what comes out.
-private final class Decoding {
+final class Decoding {
     private let decoder: Decoder
     private let frame = Frame()
     private(set) var pictures = 0

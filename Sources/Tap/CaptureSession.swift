@@ -64,6 +64,7 @@ public final class CaptureSession: Sendable {
         var core: CaptureCore
         var waysBack: [WaysBack]
         var storageError: String?
+        var logs: (standings: [TrackLogWriter.Standing], at: WallTime) = ([], WallTime(nanoseconds: 0))
     }
 
     /// The receiver's pause after it read what was there: 40 packets at 20,000 a second, room for which even a default receive buffer has.
@@ -242,6 +243,13 @@ public final class CaptureSession: Sendable {
         }
     }
 
+    /// How far each stream's log is closed, and as of when.
+    public var logs: (standings: [StreamID: TrackLogWriter.Standing], at: WallTime) {
+        shared.withLock { shared in
+            (Dictionary(zip(streams.map(\.id), shared.logs.standings)) { first, _ in first }, shared.logs.at)
+        }
+    }
+
     /// Closes gates, sockets and logs, and gives the final counts. Blocks until everything is on the disk. May be called again.
     public func stop() -> Snapshot {
         let isFirst = !isStopping.exchange(true, ordering: .acquiringAndReleasing)
@@ -366,8 +374,9 @@ public final class CaptureSession: Sendable {
         writers.flush(now: now)
         if isSyncing { writers.sync() }
         if isLast { writers.close() }
-        let (lost, failure) = (writers.lostToStorage, writers.storageError)
+        let (lost, failure, standings) = (writers.lostToStorage, writers.storageError, writers.standings)
         shared.withLock { shared in
+            shared.logs = (standings, now)
             for (place, count) in lost.enumerated() { shared.core.note(lostToStorage: count, isOver: failure == nil, stream: place, at: now) }
             shared.storageError = failure
         }

@@ -15,6 +15,7 @@ final class TrackWriters {
         writers = made
     }
 
+    var standings: [TrackLogWriter.Standing] { writers.map(\.standing) }
     var lostToStorage: [Int] { writers.map(\.lostToStorage) }
 
     /// Appends what ``CaptureCore/exchangePending(_:)`` gave, then overwrites it.

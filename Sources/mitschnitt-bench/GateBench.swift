@@ -1,12 +1,8 @@
-import AsyncHTTPClient
 import Catalog
 import CLinux
 import Foundation
 import Glibc
 import Media
-import NIOCore
-import NIOFoundationCompat
-import NIOHTTP1
 import PacketLog
 import SealedFile
 import Synchronization
@@ -36,7 +32,7 @@ struct GateBench {
                                         ["serve", "--data", data, "--port", "0", "--pipelines", "Pipelines", "--log-level", "error"], output: folder.path + "/gate.txt")
         var isOver = false
         defer { if !isOver { kill(server, SIGKILL) } }
-        let client = try await client(data)
+        let client = try await ServerClient(data: data, output: folder.path + "/gate.txt")
         let begin = Measured.now()
         let streams = try await prepare(client)
         row("preparation: invitations, recordings, and a yes for each stream", String(format: "%.1f s", Measured.now() - begin))
@@ -90,39 +86,8 @@ struct GateBench {
 
     // MARK: The server and its people
 
-    private struct Client: Sendable {
-        var base: String
-        var token: String
-
-        func call(_ method: String, _ path: String, _ body: [String: Any]) async throws -> [String: Any] {
-            var request = HTTPClientRequest(url: base + path)
-            request.method = .init(rawValue: method)
-            request.headers.add(name: "Authorization", value: "Bearer \(token)")
-            request.headers.add(name: "Content-Type", value: "application/json")
-            if method != "GET" { request.body = .bytes(ByteBuffer(data: try JSONSerialization.data(withJSONObject: body))) }
-            let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
-            let text = try await response.body.collect(upTo: 16 << 20)
-            guard response.status.code < 300 else { throw BenchFailure(description: "\(method) \(path): \(response.status.code) \(String(buffer: text))") }
-            return try JSONSerialization.jsonObject(with: Data(buffer: text)) as? [String: Any] ?? [:]
-        }
-    }
-
-    private func client(_ data: String) async throws -> Client {
-        for _ in 0..<600 {
-            // Neither file is there before the server listens.
-            if let said = try? String(contentsOfFile: folder.path + "/gate.txt", encoding: .utf8), said.hasSuffix("\n"), said.hasPrefix("listening on "),
-               let token = try? String(contentsOfFile: data + "/operator.token", encoding: .utf8) {
-                let client = Client(base: said.dropFirst(13).trimmingCharacters(in: .whitespacesAndNewlines), token: token.trimmingCharacters(in: .whitespacesAndNewlines))
-                let platform = try await client.call("POST", "/v1/tokens", ["role": "platform"])["token"] as? String
-                return Client(base: client.base, token: platform ?? "")
-            }
-            try await Task.sleep(for: .milliseconds(50))
-        }
-        throw BenchFailure(description: "the server did not start: build it beside the benchmark")
-    }
-
     /// Everybody has a stream of their own and has said yes.
-    private func prepare(_ client: Client) async throws -> [Stream] {
+    private func prepare(_ client: ServerClient) async throws -> [Stream] {
         var streams: [Stream] = []
         for _ in 0..<max(1, self.streams / Self.streamsPerRecording) {
             guard let meeting = try await client.call("POST", "/v1/meetings", [:])["id"] as? String else { throw BenchFailure(description: "no meeting") }

@@ -4,7 +4,8 @@ import Foundation
 ///
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
 /// `--streams N` takes fewer than 1,000 streams to the gate, in recordings of at most 200; `--silence dtx` or `--silence muted` one of the group's cells;
-/// `--only jobs,capture,gate,media,remux,parts,group,sweep` leaves the others out.
+/// `--only jobs,capture,gate,media,remux,parts,group,sweep,live` leaves the others out; `live` is run only where it is named, for it takes
+/// `--minutes` of real time (`--ordinary`: rendered after the end, for comparison).
 @main
 struct Bench {
     static func main() async throws {
@@ -45,6 +46,11 @@ struct Bench {
         if only.contains("sweep") {
             print("\nsweep: \(SweepBench.artefacts) expired artefacts of \(SweepBench.artefacts / SweepBench.perRecording) recordings; limit \(SweepBench.limitSeconds) s")
             try await SweepBench(folder: folder).run()
+        }
+        if only.contains("live") {
+            let isLive = !arguments.contains("--ordinary")
+            print("\nlive: a meeting of four for \(minutes) minutes in real time; limits \(LiveBench.soundLimitSeconds) s for the sound, \(LiveBench.limitSeconds) s for the picture")
+            try await LiveBench(folder: folder, seconds: minutes * 60, isLive: isLive).run()
         }
         if only.contains("group") {
             for isDiscontinuous in [true, false] where value("--silence").map({ ($0 == "dtx") == isDiscontinuous }) ?? true {

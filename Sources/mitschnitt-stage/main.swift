@@ -5,8 +5,8 @@ import Glibc
 import Renditions
 import Stages
 
-// One media stage: one process, one job, confined before it reads a byte. The order, the descriptors and the keys come over standard input, which is a socket; progress
-// and the result go back over it. Exit status: 0 answered (the answer may be a failure), 1 nobody to answer to, 2 not confined.
+// One media stage: one process, one job, confined before it reads a byte. The order, the descriptors and the keys come over standard input,
+// which is a socket; progress and the result go back over it. Exit status: 0 answered (the answer may be a failure), 1 nobody to answer to, 2 not confined.
 
 var arguments = CommandLine.arguments.dropFirst()
 if arguments.first == "--version" {
@@ -15,7 +15,9 @@ if arguments.first == "--version" {
 }
 if arguments.first == "--try" { Tries.run(arguments.dropFirst()) }
 let isCheck = arguments.first == "--check"
-if isCheck { arguments = arguments.dropFirst() }
+let isLive = arguments.first == "--live"
+if isCheck || isLive { arguments = arguments.dropFirst() }
+if isLive { Live.runBehind() }
 let confinement: StageConfinement
 do {
     confinement = try StageConfinement.enter(StageLimits(arguments: arguments), readable: TextLabel.font)
@@ -39,6 +41,7 @@ if isCheck {
     }
 }
 let channel = StageChannel(socket: STDIN_FILENO)
+if isLive { Live.run(channel) }
 do {
     guard let (order, descriptors) = try channel.receiveOrder() else { exit(1) }
     // A parent that is gone is noticed when progress cannot be told: then there is nothing left to do.

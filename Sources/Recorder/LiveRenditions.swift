@@ -1,0 +1,91 @@
+import Catalog
+import Consent
+import Foundation
+import Glibc
+import GRDB
+import Logging
+import Media
+import PacketLog
+import Renditions
+import SealedFile
+import Synchronization
+import Tap
+
+/// Renders recordings while they run, so that little is left to do at their end; the jobs enter what was made, or make it themselves.
+///
+/// A live rendering is an optimisation and nothing else: whatever goes wrong with it, or changes while it runs, the jobs do the work after
+/// the end from what was captured (decision 27).
+final class LiveRenditions: Sendable {
+    private let runs = Mutex<[RecordingID: LiveRun]>([:])
+    private let server = Mutex<AsyncStream<LiveRun>.Continuation?>(nil)
+
+    /// Carries out what is begun, until the task is cancelled.
+    func serve(_ recorder: Recorder) async {
+        let (begun, continuation) = AsyncStream.makeStream(of: LiveRun.self)
+        server.withLock { $0 = continuation }
+        await withDiscardingTaskGroup { group in
+            for await run in begun { group.addTask { await recorder.carryOut(run) } }
+            server.withLock { $0 = nil }
+            group.cancelAll()
+        }
+    }
+
+    /// Begins with a recording whose capture has begun; nothing happens where nobody serves.
+    func begin(_ recording: RecordingID) {
+        guard let server = server.withLock({ $0 }) else { return }
+        let run = LiveRun(recording)
+        runs.withLock { runs in
+            runs = runs.filter { !$0.value.isSpent }
+            runs[recording] = run
+        }
+        server.yield(run)
+    }
+
+    var recordings: [RecordingID] { runs.withLock { Array($0.keys) } }
+    func run(of recording: RecordingID) -> LiveRun? { runs.withLock { $0[recording] } }
+
+    /// The recording's logs are closed.
+    func end(_ recording: RecordingID) { run(of: recording)?.end() }
+
+    /// Nothing of it is to be used any more.
+    func forget(_ recording: RecordingID) -> LiveRun? { runs.withLock { $0.removeValue(forKey: recording) } }
+}
+
+extension Recorder {
+    /// Ends a recording's live rendering, if there is one: its child is killed, and what it made is removed, keys first. Its jobs make it anew.
+    func dropLive(_ recording: RecordingID) async {
+        guard let run = liveRenditions.forget(recording) else { return }
+        await run.drop()
+        await discard(run.over())
+    }
+
+    /// From the start of a capture to the end of its child.
+    func carryOut(_ run: LiveRun) async {
+        do {
+            try await withThrowingTaskGroup { group in
+                group.addTask { try await self.render(run) }
+                group.addTask {
+                    for await _ in run.stopped {}
+                    throw CancellationError()
+                }
+                group.addTask {
+                    while !run.isEnded { try await Task.sleep(for: .seconds(1)) }
+                    try await Task.sleep(for: .seconds(LiveRun.endSecondsMax))
+                    throw StageRunError.died("nothing came of it within \(Int(LiveRun.endSecondsMax)) s")
+                }
+                _ = try await group.next()
+                group.cancelAll()
+            }
+        } catch {
+            logger.warning("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(run.recording)", "reason": "\(error)"])
+        }
+        // The task may be cancelled already, and in such a one nothing can be written.
+        await Task.detached { [self] in await discard(run.over()) }.value
+    }
+
+    /// Keys first: what is left of somebody who withdrew cannot be read from then on.
+    func discard(_ outputs: [StagePreparation.Output]) async {
+        do { _ = try await keys.destroy(outputs.compactMap(\.keyID)) } catch { logger.error("the keys of a live rendering are still there", metadata: ["error": "\(error)"]) }
+        for output in outputs { unlink(output.temporary.path) }
+    }
+}

@@ -1,0 +1,133 @@
+import Glibc
+import Media
+import Renditions
+import Synchronization
+
+/// The live rendering of one recording, as its jobs and the others who ask about it see it.
+///
+/// | event | while it runs | after |
+/// |---|---|---|
+/// | a job's outputs are whole | kept for the job | |
+/// | the recording ends | the rest is handed over, the child has ``endSecondsMax`` for it | |
+/// | the child ends | outputs that are not whole go, with their keys | |
+/// | ``drop()`` | the child is killed, everything goes that no job has taken | what no job has taken goes |
+final class LiveRun: Sendable {
+    /// One job's result, and where it lies.
+    struct Made: Sendable {
+        var result: StageResult
+        var outputs: [StagePreparation.Output]
+        /// The tracks that are in it, and the name that each had.
+        var tracks: Set<TrackID>
+    }
+
+    /// How long the child may take after the recording's end, before its jobs do without it.
+    static let endSecondsMax = 120.0
+
+    private struct State {
+        var outputs: [String: [StagePreparation.Output]] = [:]
+        var labels: [TrackID: String] = [:]
+        var made: [String: Made] = [:]
+        var taken: Set<String> = []
+        var isEnded = false
+        var isDropped = false
+        var isOver = false
+        var waiters: [Int: (job: String?, continuation: CheckedContinuation<Made?, Never>)] = [:]
+        var nextWaiter = 0
+    }
+
+    let recording: RecordingID
+    private let state = Mutex(State())
+    let stopped: AsyncStream<Void>
+    private let stop: AsyncStream<Void>.Continuation
+
+    init(_ recording: RecordingID) {
+        self.recording = recording
+        (stopped, stop) = AsyncStream.makeStream(of: Void.self)
+    }
+
+    /// Nothing more comes of it, and nothing is left of it.
+    var isSpent: Bool { state.withLock { $0.isOver && $0.made.isEmpty } }
+    var isEnded: Bool { state.withLock { $0.isEnded } }
+    var isDropped: Bool { state.withLock { $0.isDropped } }
+    /// Whether the rendition with this key was made by this run and entered.
+    func hasMade(_ keyID: String) -> Bool { state.withLock { state in state.outputs.contains { state.taken.contains($0.key) && $0.value.contains { $0.keyID == keyID } } } }
+    func label(of track: TrackID) -> String? { state.withLock { $0.labels[track] } }
+
+    /// The recording has ended: its logs are closed.
+    func end() { state.withLock { $0.isEnded = true } }
+
+    /// What the child will make. False where the run was dropped meanwhile: the outputs are the caller's to remove.
+    func expect(_ outputs: [String: [StagePreparation.Output]], labels: [TrackID: String]) -> Bool {
+        state.withLock { state in
+            guard !state.isDropped else { return false }
+            (state.outputs, state.labels) = (outputs, labels)
+            return true
+        }
+    }
+
+    func made(_ job: String, _ result: StageResult, _ tracks: [TrackID]) {
+        let waiting: ([CheckedContinuation<Made?, Never>], Made)? = state.withLock { state in
+            guard !state.isDropped, !state.isOver, !state.taken.contains(job), let outputs = state.outputs[job], outputs.count == result.outputs.count else { return nil }
+            let made = Made(result: result, outputs: outputs, tracks: Set(tracks))
+            let ids = state.waiters.filter { $0.value.job == job }.keys
+            guard !ids.isEmpty else {
+                state.made[job] = made
+                return nil
+            }
+            state.taken.insert(job)
+            return (ids.compactMap { state.waiters.removeValue(forKey: $0)?.continuation }, made)
+        }
+        guard let (continuations, made) = waiting else { return }
+        // A job has one attempt at a time; were there two, the second does without.
+        for (place, continuation) in continuations.enumerated() { continuation.resume(returning: place == 0 ? made : nil) }
+    }
+
+    /// What was made of a job, which is the caller's from then on; waits for it while the child runs. Nil where there is nothing.
+    func take(_ job: String) async -> Made? { await wait(job) }
+
+    /// Kills the child; returns when it is gone.
+    func drop() async {
+        state.withLock { $0.isDropped = true }
+        stop.finish()
+        _ = await wait(nil)
+    }
+
+    private func wait(_ job: String?) async -> Made? {
+        let id = state.withLock { state in
+            state.nextWaiter += 1
+            return state.nextWaiter
+        }
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let (isNow, made): (Bool, Made?) = state.withLock { state in
+                    if let job, let made = state.made.removeValue(forKey: job) {
+                        state.taken.insert(job)
+                        return (true, made)
+                    }
+                    if state.isOver || job != nil && (state.isDropped || Task.isCancelled) { return (true, nil) }
+                    state.waiters[id] = (job, continuation)
+                    return (false, nil)
+                }
+                if isNow { continuation.resume(returning: made) }
+            }
+        } onCancel: {
+            // Whoever waits for the child to be gone waits on.
+            let waiter = state.withLock { $0.waiters[id]?.job == nil ? nil : $0.waiters.removeValue(forKey: id) }
+            waiter?.continuation.resume(returning: nil)
+        }
+    }
+
+    /// The child is gone: what it did not finish, or all that nobody has taken where it was dropped, is the caller's to remove.
+    func over() -> [StagePreparation.Output] {
+        let (waiters, left) = state.withLock { state in
+            state.isOver = true
+            if state.isDropped { state.made = [:] }
+            let left = state.outputs.filter { !state.taken.contains($0.key) && state.made[$0.key] == nil }.flatMap(\.value)
+            state.outputs = state.outputs.filter { state.made[$0.key] != nil || state.taken.contains($0.key) }
+            defer { state.waiters = [:] }
+            return (state.waiters.values.map(\.continuation), left)
+        }
+        for waiter in waiters { waiter.resume(returning: nil) }
+        return left
+    }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import Media
+@testable import Recorder
+import Renditions
+import Testing
+
+/// What becomes of the results of a live rendering, and of what it leaves.
+@Suite("A live rendering's results")
+struct LiveRunTests {
+    private let run = LiveRun(.random())
+    private let track = TrackID.random()
+    private let result = StageResult(outputs: [OutputReport(bytes: 1, ciphertextSHA256: "x", startWall: WallTime(nanoseconds: 0), duration: .seconds(1))])
+
+    private func output(_ name: String) -> StagePreparation.Output {
+        StagePreparation.Output(id: name, temporary: URL(filePath: "/nowhere/\(name)"), final: URL(filePath: "/nowhere/final/\(name)"), name: name, keyID: "rendition:\(name)")
+    }
+
+    private func expect() { #expect(run.expect(["mix": [output("mix")], "composite": [output("composite")]], labels: [track: "Anna"])) }
+
+    @Test("a job gets what was made before it asked, and only once")
+    func before() async {
+        expect()
+        run.made("mix", result, [track])
+        let made = await run.take("mix")
+        #expect(made?.outputs.map(\.name) == ["mix"])
+        #expect(made?.tracks == [track])
+        #expect(run.hasMade("rendition:mix") && !run.hasMade("rendition:composite"))
+        // A child that says so again is not believed.
+        run.made("mix", result, [track])
+        #expect(run.over().map(\.name) == ["composite"])
+        #expect(await run.take("mix")?.tracks == nil)
+        #expect(run.isSpent)
+    }
+
+    @Test("a job that asked waits until it is made, or until nothing comes any more")
+    func waiting() async {
+        expect()
+        async let mix = run.take("mix")
+        async let composite = run.take("composite")
+        run.made("mix", result, [track])
+        #expect(await mix?.outputs.map(\.name) == ["mix"])
+        #expect(run.over().map(\.name) == ["composite"])
+        #expect(await composite?.tracks == nil)
+    }
+
+    @Test("a job that is cancelled while it waits waits no longer")
+    func cancelled() async {
+        expect()
+        let waiting = Task { await run.take("mix") }
+        waiting.cancel()
+        #expect(await waiting.value?.tracks == nil)
+    }
+
+    @Test("what was made by a run that is dropped, and not taken, is left for removal; nothing made later counts")
+    func dropped() async {
+        expect()
+        run.made("mix", result, [track])
+        async let gone: Void = run.drop()
+        for await _ in run.stopped {}
+        run.made("composite", result, [track])
+        #expect(Set(run.over().map(\.name)) == ["mix", "composite"])
+        await gone
+        #expect(await run.take("mix")?.tracks == nil)
+        #expect(!run.expect([:], labels: [:]))
+    }
+
+    @Test("a result with another number of outputs is none")
+    func malformed() async {
+        expect()
+        run.made("mix", StageResult(outputs: []), [track])
+        run.made("nothing", result, [track])
+        #expect(Set(run.over().map(\.name)) == ["mix", "composite"])
+    }
+}
+
