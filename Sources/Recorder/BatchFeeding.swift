@@ -56,7 +56,7 @@ extension Recorder {
     /// Nil where the recording is to be made again; else why not.
     private func begin(_ recording: String, _ pipeline: String?, _ now: WallTime, _ db: Database) throws -> String? {
         guard let record = try RecordingRecord.fetchOne(db, key: recording), ["ready", "failed"].contains(record.state), record.expiresAt > now.nanoseconds else { return "it ended, or is being made already" }
-        guard try db.restriction(of: recording, now: now) == nil else { return "it is restricted" }
+        guard try db.restriction(of: recording, settled: clock.settled) == nil else { return "it is restricted" }
         if let pipeline {
             do { try requireUsable(pipeline) } catch { return error.detail }
             try db.execute(sql: "UPDATE recording SET pipeline = ? WHERE id = ?", arguments: [pipeline, recording])

@@ -66,10 +66,10 @@ actor LiveFeeder {
 extension Recorder {
     /// The tracks that may be used for a purpose now, each of one person alone.
     func usableTracks(of recording: RecordingID, for purpose: Purpose) async throws -> Set<TrackID> {
-        let now = clock.now
+        let (now, settled) = (clock.now, clock.settled)
         return try await catalog.read { db in
             // What is restricted is kept, and nothing else is done with it.
-            guard try db.restriction(of: recording.rawValue, now: now) == nil else { return [] }
+            guard try db.restriction(of: recording.rawValue, settled: settled) == nil else { return [] }
             let state = try db.consentState(of: recording)
             return Set(try db.streams(of: recording.rawValue, recordedOnly: true).compactMap { stream, people in
                 guard people.count == 1, let track = TrackID(rawValue: stream.track), let kind = MediaKind(rawValue: stream.kind), stream.verdict != "erased" else { return nil }

@@ -7,6 +7,9 @@ import SystemPackage
 ///
 /// The child gets what a ``StageRunner``'s gets, and is killed when the task is cancelled.
 public enum LiveStage {
+    /// Bytes of the child's standard error that are kept; nobody is shown them.
+    private static let errorBytesMax = 16 << 10
+
     /// What is to be handed over next, and the file that goes with it; nil: nothing for the moment.
     public typealias Next = @Sendable () async throws -> [(feed: LiveFeed, path: String?)]
 
@@ -22,7 +25,7 @@ public enum LiveStage {
             ended = try await Subprocess.run(
                 .path(FilePath(executable)), arguments: ["--live"], environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8"]), workingDirectory: "/",
                 input: .fileDescriptor(FileDescriptor(rawValue: pair[1]), closeAfterSpawningProcess: true),
-                output: .discarded, error: .string(limit: StageRunner.errorBytesMax)
+                output: .discarded, error: .string(limit: errorBytesMax)
             ) { _ in
                 await withTaskCancellationHandler {
                     await withTaskGroup { group in

@@ -22,13 +22,13 @@ extension Verification {
                 guard demuxer.streams.count == 1 else { throw Self.failure("it has \(demuxer.streams.count) streams") }
                 try compare(demuxer, { $0.isAudio }, packets)
                 try readEnds(demuxer, last: Double(samples) / 48_000, within: 0.1, decodes: true)
-                return OutputVerification(packets: packets, samples: samples)
+                return OutputVerification(packets: packets)
             case .movie(let pictures, let rate, let soundPackets, _):
                 guard demuxer.streams.count == (soundPackets == nil ? 1 : 2) else { throw Self.failure("it has \(demuxer.streams.count) streams") }
                 try compare(demuxer, { $0.isVideo }, pictures)
                 if let soundPackets { try compare(demuxer, { $0.isAudio }, soundPackets) }
                 try readEnds(demuxer, last: Double(pictures - 1) / Double(rate), within: 0.1, decodes: true)
-                return OutputVerification(packets: pictures + (soundPackets ?? 0), pictures: pictures)
+                return OutputVerification(packets: pictures + (soundPackets ?? 0))
             case .peaks, .still: return try check(expectation)
             }
         } catch let failure as StageFailure {
