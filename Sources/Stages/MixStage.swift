@@ -65,7 +65,7 @@ extension StageRun {
         limiter.process(&rest)
         try give(rest)
         let digests = try writers.map { try $0.finish() }
-        for (output, writer) in zip(order.outputs, writers) { expect(output, .sound(packets: writer.packets, samples: total, depth: .all)) }
+        for (output, writer) in zip(order.outputs, writers) { expect(output, .sound(packets: writer.packets, samples: total)) }
         let duration = Nanoseconds(seconds: Double(total) / 48_000)
         let loudness = after.map(\.integrated) ?? measured.map { $0 + gainDB }
         return StageResult(outputs: digests.map { Self.report($0, start: span.start, duration: duration, loudness: loudness) })

@@ -48,7 +48,7 @@ struct VerificationTests {
         return count
     }
 
-    @Test("a whole film passes with its figures; one picture more or less, or at another rate, does not", arguments: [OutputExpectation.Depth.all, .sparse])
+    @Test("a whole film passes with its figures; one picture more or less, or at another rate, does not", arguments: [OutputExpectation.Depth.all, .keyPictures])
     func film(depth: OutputExpectation.Depth) throws {
         let bytes = try FinishedFile.make(.mp4)
         let sound = try soundPackets(bytes, .mp4)
@@ -61,14 +61,14 @@ struct VerificationTests {
         #expect(why { try verify(bytes, .mp4, .movie(pictures: 50, frameRate: 25, soundPackets: nil, depth: depth)) } == .notVerified)
     }
 
-    @Test("sound passes up to a frame of its codec", arguments: [StageOutput.Container.mp4, .ogg], [OutputExpectation.Depth.all, .sparse])
-    func sound(container: StageOutput.Container, depth: OutputExpectation.Depth) throws {
+    @Test("sound passes up to a frame of its codec", arguments: [StageOutput.Container.mp4, .ogg])
+    func sound(container: StageOutput.Container) throws {
         let bytes = try FinishedFile.make(container == .mp4 ? .mp4 : .ogg, picture: false)
         let packets = try soundPackets(bytes, container == .mp4 ? .mp4 : .ogg)
-        let found = try verify(bytes, container, .sound(packets: packets, samples: 96_000, depth: depth))
+        let found = try verify(bytes, container, .sound(packets: packets, samples: 96_000))
         #expect(found.packets == packets && abs((found.samples ?? 0) - 96_000) <= 1_024)
-        #expect(why { try verify(bytes, container, .sound(packets: packets, samples: 96_000 + 2_049, depth: depth)) } == .notVerified)
-        #expect(why { try verify(bytes, container, .sound(packets: packets + 1, samples: 96_000, depth: depth)) } == .notVerified)
+        #expect(why { try verify(bytes, container, .sound(packets: packets, samples: 96_000 + 2_049)) } == .notVerified)
+        #expect(why { try verify(bytes, container, .sound(packets: packets + 1, samples: 96_000)) } == .notVerified)
     }
 
     @Test("a byte that changed on the disk, a cut file and another key are found, wherever they are", arguments: [60, 5_000, -20])
@@ -93,7 +93,7 @@ struct VerificationTests {
         // Behind the film a box that a demuxer goes past.
         let rest = 200_000
         let bytes = try FinishedFile.make(.mp4) + withUnsafeBytes(of: UInt32(rest + 8).bigEndian, Array.init) + Array("free".utf8) + [UInt8](repeating: 0, count: rest)
-        let expectation = OutputExpectation.movie(pictures: 50, frameRate: 25, soundPackets: try soundPackets(bytes, .mp4), depth: .sparse)
+        let expectation = OutputExpectation.movie(pictures: 50, frameRate: 25, soundPackets: try soundPackets(bytes, .mp4), depth: .keyPictures)
         _ = try verify(bytes, .mp4, expectation)
         #expect(why { try verify(bytes, .mp4, expectation) { try flip($0, at: 100_000) } } == .notVerified)
     }
