@@ -30,7 +30,10 @@ extension StageRun {
         guard let place = order.inputs.first?.descriptors.first else { throw StageFailure(code: .protocolViolation, what: "a file without a descriptor") }
         let source = try PlainSource(descriptor: descriptor(place))
         let file: ForeignFile
-        do { file = try ForeignFile(source, as: ForeignFile.Container(container)) } catch {
+        do { file = try ForeignFile(source, as: ForeignFile.Container(container)) } catch where error.code == -ENOMEM {
+            // What libav answers to one stream more than it may make.
+            throw StageFailure(code: .limitExceeded, what: "the file has more than \(ForeignFile.streamsMax) streams, or tables that do not fit in memory", hint: "leave one sound and one picture in it")
+        } catch {
             throw StageFailure(code: .unsupportedCodec, what: "the file cannot be read as \(container.rawValue): \(error)", hint: "a recording that was not ended properly has no index: repair it first")
         }
         guard file.duration * 1e9 <= Double(FileTrack.longest) else { throw FileTrack.tooLong }
@@ -54,7 +57,8 @@ extension StageRun {
             throw StageFailure(code: .unsupportedCodec, what: "the codec \(stream.codec) is not supported", hint: "convert the file to MP4 with H.264 and AAC, or to Opus and VP8")
         }
         guard kind == .audio ? (1...8).contains(stream.channels) && stream.sampleRate > 0 : stream.width > 0 && stream.height > 0 && stream.width * stream.height <= Decoder.pixelsMax else {
-            throw StageFailure(code: .unsupportedCodec, what: kind == .audio ? "\(stream.channels) channels at \(stream.sampleRate) Hz" : "pictures of \(stream.width) x \(stream.height)")
+            throw StageFailure(code: .unsupportedCodec, what: kind == .audio ? "\(stream.channels) channels at \(stream.sampleRate) Hz" : stream.width > 0 ? "pictures of \(stream.width) x \(stream.height)"
+                               : "pictures of no known size, or of more than \(Decoder.pixelsMax) pixels", hint: kind == .audio ? nil : "make them smaller")
         }
         return stream
     }

@@ -113,4 +113,35 @@ struct FileTrackTests {
         if seed % 3 == 0 { bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random)) }
         do { _ = try remux(bytes, container, kind) } catch { #expect(error is StageFailure) }
     }
+
+    /// Matroska with these streams, and a packet of the first at each of `ms`.
+    private func matroska(_ streams: [CodedStream], ms: [Int64]) throws -> [UInt8] {
+        let sink = MemorySink()
+        let muxer = try Muxer(sink, as: .matroska)
+        for stream in streams { _ = try muxer.addStream(stream) }
+        try muxer.writeHeader()
+        let packet = Packet()
+        for time in ms {
+            try [UInt8](repeating: 0xFC, count: 8).withUnsafeBytes { try packet.fill($0) }
+            (packet.pts, packet.dts, packet.duration, packet.isKey) = (time, time, 20, true)
+            try muxer.append(packet, stream: 0, timeBase: Rational(1, 1_000))
+        }
+        try muxer.finish()
+        return sink.bytes
+    }
+
+    @Test("a file beyond the limits of streams, pixels or length is refused in words")
+    func limits() throws {
+        func failure(_ bytes: [UInt8], _ kind: MediaKind) -> StageFailure? {
+            do { _ = try remux(bytes, .matroska, kind) } catch { return error as? StageFailure }
+            return nil
+        }
+        let sound = CodedStream(.opus, sampleRate: 48_000, channels: 1)
+        #expect(failure(try matroska([sound], ms: [0, 20]), .audio) == nil)
+        let streams = failure(try matroska([CodedStream](repeating: sound, count: ForeignFile.streamsMax + 1), ms: [0, 20]), .audio)
+        #expect(streams?.code == .limitExceeded && streams?.what.contains("more than 32 streams") == true)
+        #expect(failure(try matroska([sound], ms: [0, 25 * 3_600_000]), .audio)?.what == "the file is longer than a day")
+        let large = failure(try matroska([CodedStream(.vp8, width: 8_192, height: 8_192)], ms: [0]), .video)
+        #expect(large?.what == "pictures of no known size, or of more than 9437184 pixels", "\(String(describing: large))")
+    }
 }
