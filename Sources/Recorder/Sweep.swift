@@ -38,12 +38,14 @@ extension Recorder {
     /// Throws only where it cannot be known what is past its date. A batch that fails is tried again in halves, so that one recording's
     /// trouble stays its own; what still fails is logged, counts as past its date, and is tried again with the next sweep.
     @discardableResult
-    public func sweep() async throws -> Int {
+    public func sweep() async throws -> Int { try await sweep(batchMax: Self.sweepBatchMax) }
+
+    func sweep(batchMax: Int) async throws -> Int {
         let now = clock.settled
         let due = try await catalog.read { try $0.idsPastDate(now: now) }.compactMap(RecordingID.init)
         let ended = await withTaskGroup(of: Int.self) { group in
             var ended = 0
-            for (place, batch) in due.parts(of: Self.sweepBatchMax).enumerated() {
+            for (place, batch) in due.parts(of: batchMax).enumerated() {
                 if place >= Self.sweepLanes {
                     ended += await group.next() ?? 0
                     await confirmConsents()

@@ -1,4 +1,6 @@
+import Catalog
 import Foundation
+import GRDB
 import Logging
 import Media
 @testable import Recorder
@@ -8,6 +10,34 @@ import Testing
 
 @Suite("Expiry sweep")
 struct SweepTests {
+    @Test("Art. 5(1)(e): in many batches, two at a time, each ends with its receipt, key first; one that cannot end stays alone, and ends when it can")
+    func batches() async throws {
+        let folder = try TemporaryFolder()
+        let moderator = Principal(role: .moderator, subject: "moderator")
+        let recorder = try Self.recorder(folder)
+        let meeting = try await recorder.createMeeting(MeetingRequest(), as: moderator).id
+        let anna = try await recorder.authenticate(token: recorder.invite(InvitationRequest(name: "Anna"), to: meeting, as: moderator).token)
+        var ids: [RecordingID] = []
+        for _ in 0..<9 { ids.append(try await Self.recording(recorder, anna.participant!, meeting, as: moderator)) }
+        let stuck = ids[4]
+        try await recorder.catalog.write { db in
+            try db.execute(sql: "CREATE TRIGGER stuck BEFORE INSERT ON receipt WHEN NEW.recording = '\(stuck)' BEGIN SELECT RAISE(ABORT, 'stuck'); END")
+        }
+        _ = try await recorder.advanceClock(bySeconds: 91 * 86_400, as: Principal(role: .operator, subject: "operator"))
+        #expect(try await recorder.sweep(batchMax: 2) == 8)
+        #expect(try await recorder.keys.count() == 2)
+        for id in ids where id != stuck {
+            let receipt = try await recorder.receipt(of: id, as: moderator)
+            #expect(receipt.objects.count == 2 && receipt.objects.allSatisfy { 0 < $0.keyDestroyedAt && $0.keyDestroyedAt <= $0.unlinkedAt } && receipt.fault() == nil)
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.appending(path: "data/recordings").path) == [stuck.rawValue])
+        try await recorder.catalog.write { try $0.execute(sql: "DROP TRIGGER stuck") }
+        #expect(try await recorder.sweep(batchMax: 2) == 1)
+        #expect(try await recorder.keys.count() == 0)
+        #expect(try await recorder.receipt(of: stuck, as: moderator).fault() == nil)
+        await recorder.shutDown()
+    }
+
     private static func recorder(_ folder: TemporaryFolder) throws -> Recorder {
         var configuration = RecorderConfiguration(data: folder.url.appending(path: "data"), pipelines: Checkout.pipelines, stageExecutable: Checkout.program("mitschnitt-stage"))
         configuration.hasMovableClock = true
