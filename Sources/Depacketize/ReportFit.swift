@@ -23,6 +23,9 @@ struct ReportFit: Sendable {
     static let secondsMin = 4.0
     /// A report that lies this far from the line of the others is left out.
     static let outlierSeconds = 0.1
+    /// A slope that is not so many times its error is none: a few reports of a source whose sound comes in leaps (a browser's synthesised
+    /// sound runs 2 ms a second behind and makes up 10 ms at a time) show one that is not there.
+    private static let errorsMin = 3.0
     /// Pairs from which the slope is taken are among at most this many reports.
     private static let slopeReportsMax = 200
 
@@ -94,7 +97,7 @@ struct ReportFit: Sendable {
         return fit
     }
 
-    /// The median slope over pairs (Theil and Sen) that are at least half the span apart; 0 for a span too short for one.
+    /// The median slope over pairs (Theil and Sen) that are at least half the span apart; 0 where it cannot be told from none.
     private static func slope(_ sorted: [Report]) -> Double {
         guard let first = sorted.first, let last = sorted.last, last.media - first.media >= ClockFit.shortSlopeSecondsMin else { return 0 }
         let step = max(1, sorted.count / slopeReportsMax)
@@ -105,6 +108,17 @@ struct ReportFit: Sendable {
                 slopes.append((b.ntp - a.ntp - (b.media - a.media)) / (b.media - a.media))
             }
         }
-        return Wander.median(slopes)
+        let slope = Wander.median(slopes)
+        return abs(slope) > errorsMin * error(of: slope, sorted) ? slope : 0
+    }
+
+    /// By how much a slope of the reports may be wrong: what it leaves over, as the standard error of a line through as many.
+    private static func error(of slope: Double, _ sorted: [Report]) -> Double {
+        let all = sorted.map { $0.ntp - $0.media * (1 + slope) }
+        let middle = Wander.median(all)
+        let rests = all.filter { abs($0 - middle) <= outlierSeconds }
+        let mean = rests.reduce(0, +) / Double(max(1, rests.count))
+        let variance = rests.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(max(1, rests.count - 2))
+        return (variance * 12 / Double(max(1, rests.count))).squareRoot() / (sorted[sorted.count - 1].media - sorted[0].media)
     }
 }

@@ -1,4 +1,4 @@
-import Depacketize
+@testable import Depacketize
 import Media
 import RTP
 import TestSupport
@@ -60,6 +60,24 @@ struct JumpTests {
         #expect(verdict.clock == "sender-reports")
         #expect(abs((verdict.reportsLessArrivalMs ?? 0) + 80) < 1)
         #expect(abs(times[0] - 1_000) < 0.001 && abs(times[2_999] - 1_059.98) < 0.001)
+    }
+
+    /// (seconds, milliseconds by which the sender's NTP clock is ahead of its RTP clock): the reports of three browsers' synthesised sound.
+    private static let leaping: [[(at: Double, ahead: Double)]] = [
+        [(0, 0), (6.2, 12.6), (13, 6.5), (19.2, 10.6), (23.5, 8.7), (27.4, 5.9)], [(0, 0), (6.7, 3.5), (11.3, 4.7), (18, -2.7), (21.2, 3.3), (27.5, -1.9)],
+        [(0, 0), (5, -0.8), (9.5, -1.4), (15.7, 1.4), (19.2, -2.3), (24.2, -0.9), (27.4, -3.7)],
+    ]
+
+    @Test("a few reports of sound that comes in leaps show no drift; as few of sound that drifts do", arguments: 0..<3)
+    func leaps(browser: Int) throws {
+        func slope(_ ahead: ((at: Double, ahead: Double)) -> Double) throws -> Double? {
+            var fit = ReportFit()
+            for report in Self.leaping[browser] { fit.observe(media: report.at, ntp: report.at + ahead(report), arrival: report.at + ahead(report) + 0.01) }
+            return try #require(fit.mapping()).slope
+        }
+        #expect(try slope { $0.ahead / 1_000 } == 0)
+        let drifts = try #require(try slope { 300e-6 * $0.at + ($0.ahead > 0 ? 0.000_4 : 0) })
+        #expect(abs(drifts - 300e-6) < 20e-6)
     }
 
     @Test("reports of a box that rewrites RTP and forgets them are not believed", arguments: [40.0, -3.0])
