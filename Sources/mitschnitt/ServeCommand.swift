@@ -30,7 +30,7 @@ struct ServeCommand: AsyncParsableCommand {
               media-address             127.0.0.1   where RTP is received
               media-ports               any free    for example 20000-20999
               workers                   2           stages at the same time
-              live                      false       render recordings while they run, so that they are ready at their end
+              live                      true        render recordings while they run, so that they are ready at their end
               recording-days            90          retention of recordings
               recording-days-max        365
               controller                            who is responsible, as shown in the notice
@@ -65,14 +65,14 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "Stages that run at the same time.") var workers: Int?
     @Option(help: "A second file for the ledger of erasures, on another disk: a restore wants its newest state.") var ledgerCopy: String?
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
-    @Flag(help: "Render recordings while they run.") var live = false
+    @Flag(inversion: .prefixedNo, help: "Render recordings while they run.") var live: Bool?
     @Flag(help: "Believe X-Forwarded-Proto of a proxy in front.") var trustProxy = false
     @Flag(help: "Let the operator move the clock forward: for tests and the demo only.") var movableClock = false
 
     func run() async throws {
         let settings = try await Settings.read(file: config, flags: [
             "data": data, "pipelines": pipelines, "address": address, "port": port.map(String.init), "media-address": mediaAddress, "media-ports": mediaPorts,
-            "workers": workers.map(String.init), "log-level": logLevel, "ledger-copy": ledgerCopy, "trust-proxy": trustProxy ? "true" : nil, "live": live ? "true" : nil,
+            "workers": workers.map(String.init), "log-level": logLevel, "ledger-copy": ledgerCopy, "trust-proxy": trustProxy ? "true" : nil, "live": live.map(String.init),
         ])
         var recording = settings.recorder
         recording.hasMovableClock = movableClock
@@ -152,7 +152,7 @@ struct Settings {
             return value
         }
         var recorder = RecorderConfiguration(data: URL(filePath: text("data") ?? "data"), pipelines: URL(filePath: text("pipelines") ?? "Pipelines"), stageExecutable: Companion.stage)
-        recorder.isLive = text("live") == "true"
+        recorder.isLive = text("live") != "false"
         recorder.workers = try number("workers", 2, 1...64)
         recorder.tap.address = text("media-address") ?? "127.0.0.1"
         if let ports = text("media-ports") {

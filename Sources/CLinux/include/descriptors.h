@@ -23,7 +23,7 @@ int clinux_send_all(int socket, const void *bytes, size_t count);
 /// limited in memory, of which freed buffers are kept for the next ones. Raises the limit of open files as far as allowed. Returns 0, or -1 with errno set.
 int clinux_confine_stage(unsigned long address_space_bytes);
 
-/// Lets everything else of the machine go first: SCHED_BATCH and nice 10 (sched(7)), for this thread and those it makes. Returns 0, or -1 with
+/// Lets everything else of the machine go first: SCHED_BATCH and ten nicer than before (sched(7)), for this thread and those it makes. Returns 0, or -1 with
 /// errno set.
 int clinux_run_behind(void);
 
