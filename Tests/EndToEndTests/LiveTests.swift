@@ -174,6 +174,18 @@ struct LiveTests {
         #expect(judgement.strangersSeen == ["B": 0])
         #expect((judgement.strangersHeardDB["B"] ?? 0) <= -40)
         #expect(abs(judgement.seconds - (composite["duration"] as? Double ?? 0)) < 0.1)
+        // ffprobe, which shares no code with ours.
+        let (probe, pipe) = (Process(), Pipe())
+        probe.executableURL = URL(filePath: "/usr/bin/ffprobe")
+        probe.arguments = ["-v", "error", "-show_entries", "stream=codec_name,start_time", "-of", "csv=p=0", file.path]
+        probe.standardOutput = pipe
+        try probe.run()
+        let said = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+        probe.waitUntilExit()
+        #expect(said.split(separator: "\n") == ["h264,0.000000", "aac,0.000000"])
+        let bytes = try Data(contentsOf: file, options: .mappedIfSafe)
+        let (moov, mdat) = (try #require(bytes.range(of: Data("moov".utf8))), try #require(bytes.range(of: Data("mdat".utf8))))
+        #expect(moov.lowerBound < mdat.lowerBound)
         let mixes = list.filter { $0["kind"] as? String == "mix" }
         #expect(mixes.count == 2)
     }
