@@ -87,7 +87,9 @@ static int limit(int resource, rlim_t value) {
 int clinux_run_behind(void) {
     struct sched_param none = {0};
     if (sched_setscheduler(0, SCHED_BATCH, &none) != 0) return -1;
-    return setpriority(PRIO_PROCESS, 0, 10);
+    // On top of what the server itself was started with.
+    errno = 0;
+    return nice(10) == -1 && errno != 0 ? -1 : 0;
 }
 
 int clinux_protect_memory(void) {

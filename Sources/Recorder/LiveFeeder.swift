@@ -108,7 +108,12 @@ extension Recorder {
         }
         let feeder = LiveFeeder(self, run, session, pipeline.purpose, preparation.tracks)
         let (order, descriptors, logger) = (preparation.order, preparation.descriptors, logger)
-        try await LiveStage.run(executable: configuration.stageExecutable, order, descriptors: descriptors) { try await feeder.next() } receive: { message in
+        try await LiveStage.run(executable: configuration.stageExecutable, order, descriptors: descriptors) {
+            do { return try await feeder.next() } catch let reason as LiveFeeder.GivenUp {
+                logger.notice("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(recording)", "reason": "\(reason)"])
+                throw reason
+            }
+        } receive: { message in
             switch message {
             case .made(let job, let result, let tracks): run.made(job, result, tracks)
             case .trouble(let why): logger.notice("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(recording)", "reason": "\(why)"])

@@ -28,6 +28,8 @@ final class LiveRenditions: Sendable {
             server.withLock { $0 = nil }
             group.cancelAll()
         }
+        // Those that nobody came to.
+        for run in runs.withLock({ Array($0.values) }) { run.endUnserved() }
     }
 
     /// Begins with a recording whose capture has begun; nothing happens where nobody serves.
@@ -38,7 +40,7 @@ final class LiveRenditions: Sendable {
             runs = runs.filter { !$0.value.isSpent }
             runs[recording] = run
         }
-        server.yield(run)
+        if case .terminated = server.yield(run) { run.endUnserved() }
     }
 
     var recordings: [RecordingID] { runs.withLock { Array($0.keys) } }
@@ -81,6 +83,7 @@ extension Recorder {
         }
         // The task may be cancelled already, and in such a one nothing can be written.
         await Task.detached { [self] in await discard(run.over()) }.value
+        run.close()
     }
 
     /// Keys first: what is left of somebody who withdrew cannot be read from then on.

@@ -31,8 +31,13 @@ final class LiveRun: Sendable {
         var isEnded = false
         var isDropped = false
         var isOver = false
+        var isClosed = false
         var waiters: [Int: (job: String?, continuation: CheckedContinuation<Made?, Never>)] = [:]
         var nextWaiter = 0
+
+        mutating func takeWaiters(_ isWanted: (String?) -> Bool) -> [CheckedContinuation<Made?, Never>] {
+            waiters.filter { isWanted($0.value.job) }.keys.compactMap { waiters.removeValue(forKey: $0)?.continuation }
+        }
     }
 
     let recording: RecordingID
@@ -85,7 +90,7 @@ final class LiveRun: Sendable {
     /// What was made of a job, which is the caller's from then on; waits for it while the child runs. Nil where there is nothing.
     func take(_ job: String) async -> Made? { await wait(job) }
 
-    /// Kills the child; returns when it is gone.
+    /// Kills the child; returns when it is gone, and what it made with it.
     func drop() async {
         state.withLock { $0.isDropped = true }
         stop.finish()
@@ -104,7 +109,8 @@ final class LiveRun: Sendable {
                         state.taken.insert(job)
                         return (true, made)
                     }
-                    if state.isOver || job != nil && (state.isDropped || Task.isCancelled) { return (true, nil) }
+                    let isInVain = job == nil ? state.isClosed : state.isOver || state.isDropped || Task.isCancelled
+                    if isInVain { return (true, nil) }
                     state.waiters[id] = (job, continuation)
                     return (false, nil)
                 }
@@ -124,10 +130,24 @@ final class LiveRun: Sendable {
             if state.isDropped { state.made = [:] }
             let left = state.outputs.filter { !state.taken.contains($0.key) && state.made[$0.key] == nil }.flatMap(\.value)
             state.outputs = state.outputs.filter { state.made[$0.key] != nil || state.taken.contains($0.key) }
-            defer { state.waiters = [:] }
-            return (state.waiters.values.map(\.continuation), left)
+            return (state.takeWaiters { $0 != nil }, left)
         }
         for waiter in waiters { waiter.resume(returning: nil) }
         return left
+    }
+
+    /// Nobody carries it out, or nobody does any more.
+    func endUnserved() {
+        _ = over()
+        close()
+    }
+
+    /// What was left is removed.
+    func close() {
+        let waiters = state.withLock { state in
+            state.isClosed = true
+            return state.takeWaiters { $0 == nil }
+        }
+        for waiter in waiters { waiter.resume(returning: nil) }
     }
 }

@@ -7,9 +7,6 @@ import SystemPackage
 ///
 /// The child gets what a ``StageRunner``'s gets, and is killed when the task is cancelled.
 public enum LiveStage {
-    /// Bytes of the child's standard error that are kept; nobody is shown them.
-    private static let errorBytesMax = 16 << 10
-
     /// What is to be handed over next, and the file that goes with it; nil: nothing for the moment.
     public typealias Next = @Sendable () async throws -> [(feed: LiveFeed, path: String?)]
 
@@ -20,12 +17,12 @@ public enum LiveStage {
         guard clinux_socket_pair(&pair) == 0 else { throw StageRunError.notStarted("socketpair: errno \(errno)") }
         let channel = StageChannel(socket: pair[0])
         defer { close(pair[0]) }
-        let ended: ExecutionResult<Void, DiscardedOutput, StringOutput<UTF8>>
+        let ended: ExecutionResult<Void, DiscardedOutput, DiscardedOutput>
         do {
             ended = try await Subprocess.run(
-                .path(FilePath(executable)), arguments: ["--live"], environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8"]), workingDirectory: "/",
+                .path(FilePath(executable)), arguments: ["--live"], environment: .custom(["SWIFT_BACKTRACE": "enable=no", "LC_ALL": "C.UTF-8", "LIBC_FATAL_STDERR_": "1"]), workingDirectory: "/",
                 input: .fileDescriptor(FileDescriptor(rawValue: pair[1]), closeAfterSpawningProcess: true),
-                output: .discarded, error: .string(limit: errorBytesMax)
+                output: .discarded, error: .discarded
             ) { _ in
                 await withTaskCancellationHandler {
                     await withTaskGroup { group in

@@ -33,7 +33,9 @@ public final class LiveRendering {
         guard order.tracks.count <= LiveOrder.tracksMax else { throw StageFailure(code: .limitExceeded, what: "\(order.tracks.count) tracks") }
         (self.order, self.descriptors, self.tell) = (order, descriptors, tell)
         // Matroska patches its sizes and its seek head within the first chunk.
-        tracks = try order.tracks.map { LiveTrack($0, try sink($0.output, windowBytes: 1 << 16)) }
+        tracks = try order.tracks.map { track in
+            LiveTrack(track, try sink(track.output, windowBytes: 1 << 16), isUsed: track.identity.kind == .audio ? order.mix != nil : order.composite != nil)
+        }
         mixSinks = try (order.mix?.outputs ?? []).map { try sink($0, windowBytes: $0.container == .mp4 ? MovieHead.live(seconds: Self.secondsMax, picturesPerSecond: 0) + 4_096 : 0) }
         compositeSink = try order.composite.flatMap { composite in
             try composite.outputs.first.map { try sink($0, windowBytes: MovieHead.live(seconds: Self.secondsMax, picturesPerSecond: composite.parameters.frameRate) + 4_096) }

@@ -13,6 +13,8 @@ final class LiveTrack {
     private var depacketizer: LiveDepacketizer
     private let sink: SealedSink
     private let writer: TrackFileWriter
+    /// Whether a mix or a picture is made of it.
+    private let isUsed: Bool
     /// Whether it may be used for the renditions; nil until something of it came.
     private(set) var isShared: Bool?
     /// Set with the first unit of a track that is shared.
@@ -26,8 +28,8 @@ final class LiveTrack {
     private var refusal: String?
     private var wasFinished = false
 
-    init(_ order: LiveOrder.Track, _ sink: SealedSink) {
-        (self.order, self.sink) = (order, sink)
+    init(_ order: LiveOrder.Track, _ sink: SealedSink, isUsed: Bool) {
+        (self.order, self.sink, self.isUsed) = (order, sink, isUsed)
         depacketizer = LiveDepacketizer(format: order.format)
         writer = TrackFileWriter(sink)
     }
@@ -63,7 +65,7 @@ final class LiveTrack {
             if first == nil {
                 guard let made = GrowingPackets(unit) else { return }  // refused by the file as well, until its key unit comes
                 first = unit
-                if isShared == true { packets = made }
+                if isShared == true, isUsed { packets = made }
             }
             if let writtenUpTo, unit.time < writtenUpTo { late += 1 }
             guard let packets, !packets.append(unit) else { return }

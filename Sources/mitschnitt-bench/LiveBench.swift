@@ -38,7 +38,7 @@ struct LiveBench {
         let data = folder.path + "/live"
         let (output, errors) = (folder.path + "/live.txt", folder.path + "/live.log")
         let server = try Measured.start(URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent().path + "/mitschnitt",
-                                        ["serve", "--data", data, "--port", "0", "--pipelines", "Pipelines", "--log-level", "notice"] + (isLive ? ["--live"] : []), output: output, errors: errors)
+                                        ["serve", "--data", data, "--port", "0", "--pipelines", "Pipelines", "--log-level", "notice"] + [isLive ? "--live" : "--no-live"], output: output, errors: errors)
         var isOver = false
         defer { if !isOver { kill(server, SIGKILL) } }
         let client = try await ServerClient(data: data, output: output)

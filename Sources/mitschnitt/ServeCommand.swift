@@ -32,7 +32,7 @@ struct ServeCommand: AsyncParsableCommand {
               workers                   2           stages at the same time
               batch-window              any hour    when recordings of batches are begun: 22:00-06:00
               batch-max-load            any         highest load average at which one is begun: 1.5
-              live                      false       render recordings while they run, so that they are ready at their end
+              live                      true        render recordings while they run, so that they are ready at their end
               recording-days            90          retention of recordings
               recording-days-max        365
               retention-classes                     days for outputs of pipelines that name a class: short=14,minutes=30
@@ -69,14 +69,14 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "Stages that run at the same time.") var workers: Int?
     @Option(help: "A second file for the ledger of erasures, on another disk: a restore wants its newest state.") var ledgerCopy: String?
     @Option(help: "trace, debug, info, notice, warning, error.") var logLevel: String?
-    @Flag(help: "Render recordings while they run.") var live = false
+    @Flag(inversion: .prefixedNo, help: "Render recordings while they run.") var live: Bool?
     @Flag(help: "Believe X-Forwarded-Proto of a proxy in front.") var trustProxy = false
     @Flag(help: "Let the operator move the clock forward: for tests and the demo only.") var movableClock = false
 
     func run() async throws {
         let settings = try await Settings.read(file: config, flags: [
             "data": data, "pipelines": pipelines, "address": address, "port": port.map(String.init), "media-address": mediaAddress, "media-ports": mediaPorts,
-            "workers": workers.map(String.init), "log-level": logLevel, "ledger-copy": ledgerCopy, "trust-proxy": trustProxy ? "true" : nil, "live": live ? "true" : nil,
+            "workers": workers.map(String.init), "log-level": logLevel, "ledger-copy": ledgerCopy, "trust-proxy": trustProxy ? "true" : nil, "live": live.map(String.init),
         ])
         var recording = settings.recorder
         recording.hasMovableClock = movableClock
@@ -157,7 +157,7 @@ struct Settings {
             return value
         }
         var recorder = RecorderConfiguration(data: URL(filePath: text("data") ?? "data"), pipelines: URL(filePath: text("pipelines") ?? "Pipelines"), stageExecutable: Companion.stage)
-        recorder.isLive = text("live") == "true"
+        recorder.isLive = text("live") != "false"
         recorder.workers = try number("workers", 2, 1...64)
         if let value = text("batch-window") {
             guard let window = BatchWindow(value) else { throw CommandError(what: "batch-window is '\(value)'", hint: "from and to, in the machine's time zone: 22:00-06:00") }

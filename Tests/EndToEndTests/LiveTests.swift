@@ -93,7 +93,21 @@ struct LiveTests {
         return (replay, pipe)
     }
 
-    @Test("who consented is seen and heard in sync in what was made while it ran; who withdraws meanwhile is nowhere, and nothing made with them stays")
+    /// Waits until the server has so many live stages.
+    private func children(of server: Server, count: Int) async throws -> Set<pid_t> {
+        for _ in 0..<300 {
+            let found = try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }.filter { process in
+                // A process may be gone before it is looked at.
+                guard let stat = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8), let line = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8) else { return false }
+                return stat.split(separator: ")").last?.split(separator: " ").dropFirst().first.flatMap { pid_t($0) } == server.process.processIdentifier && line.contains("--live") && line.contains("mitschnitt-stage")
+            }
+            if found.count == count { return Set(found) }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        throw CancellationError()
+    }
+
+    @Test("who consented is seen and heard in sync, made while it ran or, where that was killed, after the end; who withdraws meanwhile is nowhere, and nothing made with them stays")
     func live() async throws {
         let data = folder.path + "/data"
         let capture = Checkout.fixtures.appending(path: "vp8-lipsync.pcap")
@@ -106,21 +120,28 @@ struct LiveTests {
         let op = try String(contentsOfFile: data + "/operator.token", encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
         let moderator = try #require(try server.post("/v1/tokens", op, ["role": "moderator"])["token"] as? String)
         let calm = try meeting(server, moderator, truth, yes: ["A", "C"]), changed = try meeting(server, moderator, truth, yes: ["A", "B", "C"])
-        let sending = [try replay(capture, calm), try replay(capture, changed)]
+        let others = try await children(of: server, count: 2)
+        let broken = try meeting(server, moderator, truth, yes: ["A", "C"])
+        let child = try #require(try await children(of: server, count: 3).subtracting(others).first)
+        let sending = [try replay(capture, calm), try replay(capture, changed), try replay(capture, broken)]
         // Some of B is in what is being made by then: everything settles within twenty seconds.
         try await Task.sleep(for: .seconds(26))
         func temporaries() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: data + "/tmp").count { $0.hasPrefix("live.") } }
-        // Six tracks, a mix in two formats, a composite, of both.
-        #expect(try temporaries() == 18)
+        // Six tracks, a mix in two formats, a composite, of each.
+        #expect(try temporaries() == 27)
+        kill(child, SIGKILL)
+        _ = try await children(of: server, count: 2)
+        while try temporaries() > 18 { try await Task.sleep(for: .milliseconds(50)) }
         try decide(server, changed, "B", "withdrawn", erase: true)
         #expect(try temporaries() == 9)
+        #expect(try await children(of: server, count: 1).isSubset(of: others))
         var shifts: [Double] = []
         for (process, pipe) in sending {
             let said = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
             process.waitUntilExit()
             shifts.append(try #require(said.firstMatch(of: /shift ([0-9.]+)/).flatMap { Double($0.1) }))
         }
-        for (meeting, shift) in zip([calm, changed], shifts) {
+        for (meeting, shift) in zip([calm, changed, broken], shifts) {
             _ = try server.post("/v1/recordings/\(meeting.recording)/stop", moderator)
             var view: [String: Any] = [:]
             for _ in 0..<600 {
@@ -132,7 +153,7 @@ struct LiveTests {
             try judge(server, moderator, meeting, truth, shift)
         }
         #expect(try server.live(calm.recording) == ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix"])
-        #expect(try server.live(changed.recording) == [])
+        #expect(try server.live(changed.recording) == [] && server.live(broken.recording) == [])
         #expect(try temporaries() == 0)
     }
 
@@ -153,6 +174,18 @@ struct LiveTests {
         #expect(judgement.strangersSeen == ["B": 0])
         #expect((judgement.strangersHeardDB["B"] ?? 0) <= -40)
         #expect(abs(judgement.seconds - (composite["duration"] as? Double ?? 0)) < 0.1)
+        // ffprobe, which shares no code with ours.
+        let (probe, pipe) = (Process(), Pipe())
+        probe.executableURL = URL(filePath: "/usr/bin/ffprobe")
+        probe.arguments = ["-v", "error", "-show_entries", "stream=codec_name,start_time", "-of", "csv=p=0", file.path]
+        probe.standardOutput = pipe
+        try probe.run()
+        let said = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+        probe.waitUntilExit()
+        #expect(said.split(separator: "\n") == ["h264,0.000000", "aac,0.000000"])
+        let bytes = try Data(contentsOf: file, options: .mappedIfSafe)
+        let (moov, mdat) = (try #require(bytes.range(of: Data("moov".utf8))), try #require(bytes.range(of: Data("mdat".utf8))))
+        #expect(moov.lowerBound < mdat.lowerBound)
         let mixes = list.filter { $0["kind"] as? String == "mix" }
         #expect(mixes.count == 2)
     }

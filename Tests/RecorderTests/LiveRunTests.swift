@@ -59,6 +59,8 @@ struct LiveRunTests {
         for await _ in run.stopped {}
         run.made("composite", result, [track])
         #expect(Set(run.over().map(\.name)) == ["mix", "composite"])
+        // Whoever drops it waits until all of that is gone.
+        run.close()
         await gone
         #expect(await run.take("mix")?.tracks == nil)
         #expect(!run.expect([:], labels: [:]))

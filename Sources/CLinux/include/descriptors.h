@@ -22,7 +22,7 @@ int clinux_pipe(int pair[2]);
 /// Sends all bytes without SIGPIPE; EINTR is retried. Returns 0, or -1 with errno set.
 int clinux_send_all(int socket, const void *bytes, size_t count);
 
-/// Lets everything else of the machine go first: SCHED_BATCH and nice 10 (sched(7)), for this thread and those it makes. Returns 0, or -1 with
+/// Lets everything else of the machine go first: SCHED_BATCH and ten nicer than before (sched(7)), for this thread and those it makes. Returns 0, or -1 with
 /// errno set.
 int clinux_run_behind(void);
 
