@@ -5,7 +5,7 @@ import Media
 extension Database {
     /// Recordings that were erased before `cutoff` and whose consents are still proved; the earliest first, at most `limit`.
     public func proofsPastDate(erasedBefore cutoff: WallTime, limit: Int) throws -> [String] {
-        try String.fetchAll(self, sql: "SELECT id FROM recording WHERE erased_at IS NOT NULL AND proof_erased_at IS NULL AND erased_at <= ? ORDER BY erased_at LIMIT ?",
+        try String.fetchAll(self, sql: "SELECT id FROM recording WHERE erased_at IS NOT NULL AND proof_erased_at IS NULL AND state = 'erased' AND erased_at <= ? ORDER BY erased_at LIMIT ?",
                             arguments: [cutoff.nanoseconds, limit])
     }
 
