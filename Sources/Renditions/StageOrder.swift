@@ -270,7 +270,8 @@ public struct OutputReport: Hashable, Codable, Sendable {
     }
 }
 
-/// What a written file was found to be by a reader of its own, once it was closed and synced: every byte authenticated, every packet read.
+/// What a written file was found to be by a reader of its own, once it was closed and synced: every byte authenticated, every packet read; or, of
+/// a file that was written while its recording ran, the index, the beginning and the end.
 public struct OutputVerification: Hashable, Codable, Sendable {
     /// Packets, or what a file without any counts instead: peaks, pictures.
     public var packets: Int
