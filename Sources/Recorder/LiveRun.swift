@@ -53,7 +53,6 @@ final class LiveRun: Sendable {
     /// Nothing more comes of it, and nothing is left of it.
     var isSpent: Bool { state.withLock { $0.isOver && $0.made.isEmpty } }
     var isEnded: Bool { state.withLock { $0.isEnded } }
-    var isDropped: Bool { state.withLock { $0.isDropped } }
     /// Whether the rendition with this key was made by this run and entered.
     func hasMade(_ keyID: String) -> Bool { state.withLock { state in state.outputs.contains { state.taken.contains($0.key) && $0.value.contains { $0.keyID == keyID } } } }
     func label(of track: TrackID) -> String? { state.withLock { $0.labels[track] } }

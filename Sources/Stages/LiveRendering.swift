@@ -87,6 +87,7 @@ public final class LiveRendering {
 
     private func mix() throws {
         guard let settled = settledUpTo() else { return }
+        if let origin, (settled - origin).seconds > Self.secondsMax { throw StageFailure(code: .limitExceeded, what: "longer than there is room for its index") }
         try begin(before: settled)
         try attach()
         try mixer?.mix(upTo: settled)
@@ -147,10 +148,10 @@ public final class LiveRendering {
 }
 
 extension MovieHead {
-    /// The same where a second of pictures and a second of sound follow each other: sizes (4 bytes), picture times (8), and two chunks (20) a
-    /// second.
+    /// The same where sound is alone, in chunks of a megabyte, or a second of pictures and a second of sound follow each other: sizes (4 bytes a
+    /// sample), picture times (8), and two chunks (20 each) a second.
     static func live(seconds: Double, picturesPerSecond: Int) -> Int {
-        let perSecond = 47.0 * 4 + Double(picturesPerSecond) * 12 + 48
+        let perSecond = 47.0 * 4 + (picturesPerSecond > 0 ? Double(picturesPerSecond) * 12 + 48 : 0)
         return 16_384 + Int(seconds * perSecond * 1.05)
     }
 }
