@@ -1,4 +1,5 @@
 import CFFmpeg
+import Synchronization
 
 /// Scales pictures into a rectangle of another picture in planar 4:2:0, without a copy between. One thread.
 public final class Scaler {
@@ -30,13 +31,27 @@ public final class Scaler {
 extension Scaler {
     /// Has libswscale choose among its compiled loops: where the processor has MMXEXT it would write a loop of its own into memory and run it,
     /// which a confined process may not. What it takes instead is as fast.
-    fileprivate static func withoutGeneratedCode<Value>(_ body: () -> Value) -> Value {
+    ///
+    /// The flags are the process's: one at a time, or one thread gives back what another had taken, and pictures are scaled now this way, now that.
+    fileprivate static func withoutGeneratedCode(_ body: () -> OpaquePointer?) -> OpaquePointer? {
         #if arch(x86_64)
-        let flags = av_get_cpu_flags()
-        av_force_cpu_flags(flags & ~AV_CPU_FLAG_MMXEXT)
-        defer { av_force_cpu_flags(flags) }
-        #endif
+        return flagsLock.withLock { _ in
+            let flags = av_get_cpu_flags()
+            av_force_cpu_flags(flags & ~AV_CPU_FLAG_MMXEXT)
+            defer { av_force_cpu_flags(flags) }
+            return Held(body())
+        }.context
+        #else
         return body()
+        #endif
+    }
+
+    private static let flagsLock = Mutex(())
+
+    /// Proof of `@unchecked`: it carries a context from the lock to the caller, on one thread.
+    private struct Held: @unchecked Sendable {
+        let context: OpaquePointer?
+        init(_ context: OpaquePointer?) { self.context = context }
     }
 }
 

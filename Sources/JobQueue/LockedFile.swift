@@ -23,12 +23,14 @@ public final class LockedFile: Sendable {
         }
     }
 
-    /// Whether nobody holds it: its process is gone, or never was.
+    /// Whether nobody holds it: its process is gone, or never was. It is asked and not tried, on a descriptor that cannot write: the closing of one
+    /// that can is an event to all who watch the folder, who would look as well, and so on for ever.
     public static func isFree(_ path: String) -> Bool {
-        let descriptor = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else { return errno == ENOENT }
         defer { close(descriptor) }
-        return lock(descriptor)
+        var whole = wholeFile
+        return fcntl(descriptor, openFileDescriptionGetLock, &whole) == 0 && whole.l_type == Int16(F_UNLCK)
     }
 
     /// Changes the file, so that who watches its folder wakes.
@@ -39,13 +41,20 @@ public final class LockedFile: Sendable {
     }
 
     private static func lock(_ descriptor: Int32) -> Bool {
-        var whole = flock()
-        whole.l_type = Int16(F_WRLCK)
-        whole.l_whence = Int16(SEEK_SET)
+        var whole = wholeFile
         return fcntl(descriptor, openFileDescriptionSetLock, &whole) == 0
     }
 
-    /// `F_OFD_SETLK`: hidden behind `_GNU_SOURCE`.
+    /// An exclusive lock on all of it.
+    private static var wholeFile: flock {
+        var whole = flock()
+        whole.l_type = Int16(F_WRLCK)
+        whole.l_whence = Int16(SEEK_SET)
+        return whole
+    }
+
+    /// `F_OFD_GETLK` and `F_OFD_SETLK`: hidden behind `_GNU_SOURCE`.
+    private static let openFileDescriptionGetLock: Int32 = 36
     private static let openFileDescriptionSetLock: Int32 = 37
 
     deinit {

@@ -16,6 +16,13 @@ public struct Seeded: RandomNumberGenerator, Sendable {
     public mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &self) } }
 }
 
+/// Runs what blocks for long on a thread of its own: the cooperative pool has as few as the machine has cores, and other tests wait for it.
+public func aside<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread.detachNewThread { continuation.resume(with: Result(catching: body)) }
+    }
+}
+
 /// A folder that goes with the test.
 public final class TemporaryFolder: Sendable {
     public let url: URL
