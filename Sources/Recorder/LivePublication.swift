@@ -34,14 +34,14 @@ extension StageWork {
         }
     }
 
-    /// Whether a rendition that was made while the recording ran has in it what it would have if it were made now: the same tracks under the
-    /// same names, and beside a picture the mix that was made with it.
+    /// Whether a rendition that was made while the recording ran has in it what it would have if it were made now: the same tracks, and in
+    /// a picture under the same names and beside the mix that was made with it.
     private static func agree(_ now: StagePreparation, _ made: LiveRun.Made, _ run: LiveRun) -> Bool {
         var tracks: Set<TrackID> = []
         for input in now.order.inputs {
             switch input.content {
             case .track(let context, _):
-                guard let track = TrackID(rawValue: String(context.object.dropFirst("track:".count))), run.label(of: track) == input.label ?? "" else { return false }
+                guard let track = TrackID(rawValue: String(context.object.dropFirst("track:".count))), now.order.stage != .compose || run.label(of: track) == input.label ?? "" else { return false }
                 tracks.insert(track)
             case .rendition(let context, _): guard run.hasMade(context.object) else { return false }
             case .packetLog, .file: return false

@@ -153,7 +153,8 @@ struct LiveTests {
             #expect(view["state"] as? String == "ready", "\(view["problems"] ?? "")")
             try await aside { try judge(server, moderator, meeting, truth, shift) }
         }
-        #expect(try server.live(calm.recording) == ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix"])
+        let complaints = try String(contentsOf: server.log, encoding: .utf8).split(separator: "\n").filter { $0.contains("warning") || $0.contains("error") }.joined(separator: "\n")
+        #expect(try server.live(calm.recording) == ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix"], "\(complaints)")
         #expect(try server.live(changed.recording) == [] && server.live(broken.recording) == [])
         #expect(try temporaries() == 0)
     }
