@@ -27,9 +27,9 @@ struct PartsBench {
 
     private func capture(_ clip: VP8Clip, _ person: Int) throws -> String {
         let path = folder.path + "/person\(person).pcapng"
-        guard FileManager.default.createFile(atPath: path, contents: Data(PcapngWriter.head)), let file = FileHandle(forWritingAtPath: path) else { throw BenchFailure(description: "\(path) cannot be written") }
+        guard FileManager.default.createFile(atPath: path, contents: nil), let file = FileHandle(forWritingAtPath: path) else { throw BenchFailure(description: "\(path) cannot be written") }
         defer { try? file.close() }  // what was written is looked at by the import
-        var waiting: [UInt8] = []
+        var waiting = PcapngWriter.head
         try clip.send(ssrc: UInt32(1_000 + person), while: { $0 < Double(minutes * 60) }) { arrival, packet in
             waiting += PcapngWriter.block(.rtp(arrival: arrival, bytes: packet), port: UInt16(20_000 + 2 * person))
             if waiting.count > 1 << 20 {
@@ -51,9 +51,9 @@ struct PartsBench {
         let recorder = try Recorder(configuration, logger: logger)
         let people = captures.indices.map { ImportRequest.Person(key: "\($0)", name: "Person \($0)", modalities: [.video]) }
         let streams = captures.indices.map { place in
-            ImportRequest.Stream(people: ["\(place)"], kind: .video, sdp: "v=0\r\nm=video \(20_000 + 2 * place) RTP/AVP 96\r\nc=IN IP4 127.0.0.1\r\na=rtpmap:96 VP8/90000\r\n", capture: captures[place])
+            ImportRequest.Stream(people: ["\(place)"], kind: .video, sdp: "v=0\r\nm=video \(20_000 + 2 * place) RTP/AVP 96\r\nc=IN IP4 127.0.0.1\r\na=rtpmap:96 VP8/90000\r\n")
         }
-        let imported = try await recorder.importCaptures(ImportRequest(pipeline: "meeting", captures: [], people: people, streams: streams)) { _ in }
+        let imported = try await recorder.importCaptures(ImportRequest(pipeline: "meeting", captures: captures, people: people, streams: streams)) { _ in }
         let start = Measured.now()
         await StageWorker(recorder: recorder).runUntilEmpty()
         let seconds = Measured.now() - start
