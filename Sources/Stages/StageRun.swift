@@ -54,7 +54,7 @@ public final class StageRun {
         var result = result
         for (place, entry) in expected.enumerated() {
             part = 0.9 + 0.1 * Double(place) / Double(expected.count)..<0.9 + 0.1 * Double(place + 1) / Double(expected.count)
-            let verification = Verification(output: entry.output, descriptor: try descriptor(entry.output.descriptor), bytes: result.outputs[place].bytes) { [self] in progress($0) }
+            let verification = Verification(output: entry.output, descriptor: try descriptor(entry.output.descriptor), bytes: result.outputs[place].bytes, threads: order.parameters.threads) { [self] in progress($0) }
             result.outputs[place].verified = try verification.check(entry.expectation)
         }
         return result

@@ -57,6 +57,8 @@ struct Verification {
     let output: StageOutput
     let descriptor: Int32
     let bytes: Int64
+    /// Threads that decode pictures: no more than the stage was given for encoding them.
+    var threads = 1
     let progress: (Double) -> Void
 
     func check(_ expectation: OutputExpectation) throws -> OutputVerification {
@@ -133,7 +135,7 @@ struct Verification {
     private func movie(_ source: CheckedSource, _ pictures: Int, _ rate: Int, _ soundPackets: Int?, _ depth: OutputExpectation.Depth) throws -> OutputVerification {
         let demuxer = try Demuxer(source, as: .mp4)
         guard let stream = demuxer.streams.first(where: \.isVideo), demuxer.streams.count == (soundPackets == nil ? 1 : 2) else { throw Self.failure("it has \(demuxer.streams.count) streams") }
-        let seeing = try Decoding(stream, threads: 2)
+        let seeing = try Decoding(stream, threads: threads)
         let hearing = try demuxer.streams.first(where: \.isAudio).map { try Decoding($0) }
         var (seen, sounds) = ([Bool](repeating: false, count: pictures), 0)
         var keys = 0
