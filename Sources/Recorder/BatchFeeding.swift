@@ -46,10 +46,11 @@ extension Recorder {
             }
             return (begun, failures, superseded)
         }
+        // First what is begun: a file that cannot be removed keeps no recording waiting for its run.
+        for id in begun.compactMap(RecordingID.init) { try await enqueueBegun(id) }
         for (recording, renditions) in superseded.sorted(by: { $0.key < $1.key }) {
             if let id = RecordingID(rawValue: recording) { try await shred(renditions, of: id) }
         }
-        for id in begun.compactMap(RecordingID.init) { try await enqueueBegun(id) }
         if !failures.isEmpty { logger.notice("recordings of a batch were left out", metadata: ["count": "\(failures.count)"]) }
     }
 
