@@ -2,10 +2,26 @@ import CLinux
 import Glibc
 
 extension CaptureSession {
+    /// How often, and after how many microseconds each time, a port that a recording had before is asked for again: a second in all.
+    private static let attempts = (count: 100, apart: UInt32(10_000))
+
+    /// The port that a recording had, which its senders know: no other will do.
+    ///
+    /// A process that another thread is about to start holds a copy of every descriptor until it executes its program, and so
+    /// keeps a port for some milliseconds after it was closed here, or after the server before this one was killed.
+    private static func patientBind(_ address: String, _ port: UInt16, _ bytes: Int32) -> Int32 {
+        for _ in 1..<attempts.count {
+            let descriptor = clinux_udp_bind(address, port, bytes)
+            guard descriptor < 0, errno == EADDRINUSE else { return descriptor }
+            usleep(attempts.apart)
+        }
+        return clinux_udp_bind(address, port, bytes)
+    }
+
     static func bind(again endpoint: TapEndpoint, _ options: TapOptions) throws(TapError) -> [Socket] {
         var sockets: [Socket] = []
         for port in endpoint.rtpPort == endpoint.rtcpPort ? [endpoint.rtpPort] : [endpoint.rtpPort, endpoint.rtcpPort] {
-            let descriptor = clinux_udp_bind(endpoint.address, port, Int32(clamping: options.receiveBufferBytes))
+            let descriptor = patientBind(endpoint.address, port, Int32(clamping: options.receiveBufferBytes))
             guard descriptor >= 0 else {
                 let why = String(cString: strerror(errno))
                 for socket in sockets { close(socket.descriptor) }

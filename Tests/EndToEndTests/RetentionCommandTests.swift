@@ -35,9 +35,18 @@ struct RetentionCommandTests {
         return try JSONSerialization.jsonObject(with: Data(answer.utf8)) as? [String: Any] ?? [:]
     }
 
-    /// A free port; nobody takes it in the moment between.
+    /// A free port below those that the system gives out by itself, so that nobody takes it in the moment between.
     private func freePort() throws -> Int {
-        Int(try Python.run("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])", []).trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
+        let program = """
+            import random, socket
+            while True:
+                with socket.socket() as s:
+                    try: s.bind(('127.0.0.1', random.randrange(20000, 30000)))
+                    except OSError: continue
+                    print(s.getsockname()[1])
+                    break
+            """
+        return Int(try Python.run(program, []).trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0
     }
 
     @Test("Art. 5(1)(e): a server's folder is clean now, not at a date beyond the recordings', and clean again when the server has lived to see it; its own port tells figures and nothing else")
