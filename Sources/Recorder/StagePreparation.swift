@@ -216,6 +216,12 @@ extension StageWork {
             // What was entered stands: to discard it now would take the keys of what is ready.
             recorder.logger.error("an erased track's file or a superseded rendition is still there", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
         }
+        guard isTrack, isKept else { return }
+        do {
+            try await recorder.divide(payload.recording, run: job.run)
+        } catch {
+            recorder.logger.warning("a picture could not be divided into parts, and comes in one piece", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
+        }
     }
 
     private static func place(_ output: StagePreparation.Output) throws {
