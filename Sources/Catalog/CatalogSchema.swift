@@ -48,6 +48,7 @@ enum CatalogSchema {
             try db.execute(sql: "ALTER TABLE rendition ADD COLUMN picture_fingerprint TEXT")
         }
         migrator.registerMigration("014 batches") { db in try db.execute(sql: batches) }
+        migrator.registerMigration("016 how far a job ever came") { db in try SQLiteJobStore.createFurthest(db) }
         return migrator
     }
 

@@ -50,12 +50,14 @@ extension Recorder {
         guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { return nil }
         let pipeline = try pipeline(named: record.pipeline)
         let (tracks, verdicts, seconds) = try await plannedTracks(of: id)
-        // What is being rendered while it runs comes in one piece.
-        let plan = Plan(pipeline, tracks: tracks, seconds: liveRenditions.run(of: id) == nil ? seconds : 0)
+        // What is being rendered while it runs comes in one piece; what that was given up for does not.
+        let live = liveRenditions.run(of: id)
+        let plan = Plan(pipeline, tracks: tracks, seconds: live?.isSpent ?? true ? seconds : 0)
         let jobs = try plan.jobs.map { job in
             let payload = StagePayload(recording: id, purpose: pipeline.purpose(of: job.stageName), job: job, pipelineDigest: pipeline.digest, retentionDays: retentionDays(job))
             return NewJob(id: .random(), kind: StageWorker.kind(of: job.kind), name: job.name, payload: String(decoding: try JSONEncoder().encode(payload), as: UTF8.self),
-                          lane: StageWorker.lane(of: job.kind), priority: StageWorker.lane(of: job.kind) == .heavy ? 0 : 10, dependencies: job.dependencies)
+                          lane: StageWorker.lane(of: job.kind), priority: StageWorker.lane(of: job.kind) == .heavy ? 0 : 10, dependencies: job.dependencies,
+                          furthest: live?.share(of: job.name) ?? 0)
         }
         return PlannedRun(plan: plan, jobs: jobs, verdicts: verdicts)
     }

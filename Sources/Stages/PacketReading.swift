@@ -42,6 +42,8 @@ final class FilePackets: PacketReading {
 final class GrowingPackets: PacketReading {
     /// Units that wait at most: those of a minute with 100 pictures, or 100 packets, a second.
     static let unitsMax = 6_000
+    /// From here on they are taken out before more come in.
+    static let unitsMany = 3_000
 
     private let described: DescribedStream
     private let codec: Codec
@@ -61,6 +63,7 @@ final class GrowingPackets: PacketReading {
     }
 
     var streams: [Demuxer.Stream] { [described.stream] }
+    var hasMany: Bool { waiting.count - used >= Self.unitsMany }
 
     /// False for a unit of another codec, or where too many wait.
     func append(_ unit: AccessUnit) -> Bool {

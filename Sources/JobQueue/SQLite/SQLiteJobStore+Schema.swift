@@ -6,10 +6,17 @@ extension SQLiteJobStore {
     public static func createTables(_ db: Database) throws {
         try createFirstTables(db)
         try createWorkers(db)
+        try createFurthest(db)
     }
 
     /// Migration 010: workers with locks and beats, lanes, demands, pauses, and states by their present names. Runs with foreign keys off.
     public static func createWorkers(_ db: Database) throws { try db.execute(sql: second) }
+
+    /// Migration 016: how far a job ever came, whatever its present attempt does.
+    public static func createFurthest(_ db: Database) throws {
+        try db.execute(sql: "ALTER TABLE job ADD COLUMN furthest REAL NOT NULL DEFAULT 0 CHECK (furthest BETWEEN 0 AND 1)")
+        try db.execute(sql: "UPDATE job SET furthest = progress")
+    }
 
     private static let second = """
         CREATE TABLE worker (
@@ -117,7 +124,7 @@ extension Job {
             id: id, owner: row["owner"], run: row["run"], kind: JobKind(rawValue: row["kind"]), name: row["name"], payload: row["payload"], lane: lane, priority: row["priority"],
             standing: JobStanding(state: state, pendingDependencies: row["pending_dependencies"], token: row["lease_token"], errors: row["errors"], crashes: row["crashes"],
                                   releases: row["releases"], runsAlone: row["runs_alone"], reason: row["reason"]),
-            runAfter: WallTime(nanoseconds: row["run_after"]), worker: (row["worker"] as String?).flatMap { WorkerID(rawValue: $0) }, progress: row["progress"],
+            runAfter: WallTime(nanoseconds: row["run_after"]), worker: (row["worker"] as String?).flatMap { WorkerID(rawValue: $0) }, progress: row["progress"], furthest: row["furthest"],
             declared: Demand(cpuShares: row["cpu_shares"], memoryBytes: row["memory_bytes"], diskBytes: row["disk_bytes"]),
             createdAt: WallTime(nanoseconds: row["created_at"]), startedAt: time("started_at"), finishedAt: time("finished_at"))
     }
