@@ -60,7 +60,13 @@ extension Recorder {
     ///
     /// Where the recording is restricted all of that waits for the restriction's end.
     func eraseParticipant(_ participant: ParticipantID, of recording: RecordingID, actor: String) async throws {
-        await dropLive(recording)
+        do {
+            let theirs = try await catalog.read { try Self.tracks(of: participant, in: recording, $0) }
+            await dropLive(recording, holding: theirs.compactMap(TrackID.init))
+        } catch {
+            await dropLive(recording)
+            throw error
+        }
         let (now, settled) = (clock.now, clock.settled)
         // Out of reach first, in one transaction; then the keys; then the files.
         let found: (tracks: [String], renditions: [String])? = try await catalog.write { db in
@@ -74,9 +80,7 @@ extension Recorder {
                 """, arguments: [recording.rawValue, participant.rawValue])
             for id in renditions { try db.execute(sql: "UPDATE rendition SET state = 'erased' WHERE id = ?", arguments: [id]) }
             try db.tell(db.readers(of: renditions, but: participant.rawValue), kind: "withdrawn", event: "withdrawn:\(recording):\(participant)", recording: recording.rawValue, now: now)
-            let tracks = try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND \(Self.isTheirs)",
-                                             arguments: [recording.rawValue, participant.rawValue])
-            return (tracks, renditions)
+            return (try Self.tracks(of: participant, in: recording, db), renditions)
         }
         guard let (tracks, renditions) = found else { return }
         let isLive = live.withLock { $0[recording] != nil }
@@ -105,7 +109,7 @@ extension Recorder {
             }
         }
         await emptyLog()
-        if !isLive { try await enqueueBegun(recording) }
+        if isLive { liveRenditions.beginAgain(recording) } else { try await enqueueBegun(recording) }
     }
 
     /// Carries out the withdrawals whose tracks are still there: those made while the recording ran, now that its logs are closed, and those
@@ -116,6 +120,11 @@ extension Recorder {
     func eraseWithdrawn(_ recording: RecordingID) async throws {
         guard try await hold(on: recording) == nil else { return }
         for participant in try await withdrawnAndKept(recording).sorted() { try await eraseParticipant(participant, of: recording, actor: participant.rawValue) }
+    }
+
+    private static func tracks(of participant: ParticipantID, in recording: RecordingID, _ db: Database) throws -> [String] {
+        try String.fetchAll(db, sql: "SELECT track FROM stream JOIN stream_participant ON stream = stream.id WHERE recording = ? AND participant = ? AND \(isTheirs)",
+                            arguments: [recording.rawValue, participant.rawValue])
     }
 
     /// A track is a person's where they are in what was recorded, or nobody is: then nothing of anybody else goes with it.

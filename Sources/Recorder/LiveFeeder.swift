@@ -48,12 +48,14 @@ actor LiveFeeder {
         let isEnded = run.isEnded
         let logs = session.logs
         isBehind = false
+        var left = 0
         usable = try await recorder.usableTracks(of: run.recording, for: purpose)
         var round: [(feed: LiveFeed, path: String?)] = []
         for place in tracks.indices {
             guard let standing = logs.standings[tracks[place].stream] else { continue }
             let until = min(standing.closed, tracks[place].sent + Self.segmentsPerRound)
             if until < standing.closed { isBehind = true }
+            left = max(left, standing.closed - until)
             while tracks[place].sent < until {
                 tracks[place].sent += 1
                 let isShared = tracks[place].isShared ?? usable.contains(tracks[place].track)
@@ -64,6 +66,7 @@ actor LiveFeeder {
             // Whose track went in must go on to allow it; all is made again without them after the end.
             if tracks[place].isShared == true, !usable.contains(tracks[place].track) { throw GivenUp(description: "somebody's consent changed") }
         }
+        run.note(segmentsBehind: left)
         if isEnded, !isBehind { round.append((.finish, nil)) }
         return round
     }
@@ -98,7 +101,8 @@ extension Recorder {
         var preparation = LivePreparation(recording, configuration)
         defer { preparation.closeDescriptors() }
         do {
-            for (stream, people) in streams {
+            let erasing = Set(try await withdrawnAndKept(recording).map(\.rawValue))
+            for (stream, people) in streams where stream.verdict != "erased" && erasing.isDisjoint(with: people) {
                 guard people.count == 1, let track = TrackID(rawValue: stream.track), let id = StreamID(rawValue: stream.id), let kind = MediaKind(rawValue: stream.kind),
                       let format: TrackFormat = Self.decoded(stream.format) else { throw LiveFeeder.GivenUp(description: "a stream of several people, or of nobody") }
                 try preparation.add(track, id, kind, format, try await keys.key(KeyStore.track(track)), label: names[people[0]] ?? nil)
@@ -116,7 +120,7 @@ extension Recorder {
         let (order, descriptors, logger) = (preparation.order, preparation.descriptors, logger)
         try await LiveStage.run(executable: configuration.stageExecutable, order, descriptors: descriptors) {
             do { return try await feeder.next() } catch let reason as LiveFeeder.GivenUp {
-                logger.notice("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(recording)", "reason": "\(reason)"])
+                logger.notice("a recording's rendering while it runs is given up", metadata: ["recording": "\(recording)", "reason": "\(reason)"])
                 throw reason
             }
         } receive: { message in

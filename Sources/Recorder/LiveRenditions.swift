@@ -17,6 +17,10 @@ import Tap
 /// the end from what was captured (decision 27).
 final class LiveRenditions: Sendable {
     private let runs = Mutex<[RecordingID: LiveRun]>([:])
+    /// How often a recording was begun with again.
+    private let again = Mutex<[RecordingID: Int]>([:])
+    /// Somebody may change their mind; whatever ends more runs than this is left to the jobs.
+    static let againMax = 8
     private let server = Mutex<AsyncStream<LiveRun>.Continuation?>(nil)
 
     /// Carries out what is begun, until the task is cancelled.
@@ -24,7 +28,7 @@ final class LiveRenditions: Sendable {
         let (begun, continuation) = AsyncStream.makeStream(of: LiveRun.self)
         server.withLock { $0 = continuation }
         // Recordings that went on after a restart: what was made of them before is gone, and they are begun anew.
-        if recorder.configuration.isLive { for recording in recorder.capturing { begin(recording) } }
+        if recorder.configuration.isLive { for recording in recorder.capturing { begin(recording, isAgain: true) } }
         await withDiscardingTaskGroup { group in
             for await run in begun { group.addTask { await recorder.carryOut(run) } }
             server.withLock { $0 = nil }
@@ -35,9 +39,9 @@ final class LiveRenditions: Sendable {
     }
 
     /// Begins with a recording whose capture has begun, from its first segment; nothing happens where nobody serves, or it is begun already.
-    func begin(_ recording: RecordingID) {
+    func begin(_ recording: RecordingID, isAgain: Bool = false) {
         guard let server = server.withLock({ $0 }) else { return }
-        let run = LiveRun(recording)
+        let run = LiveRun(recording, isAgain: isAgain)
         let isFirst = runs.withLock { runs in
             runs = runs.filter { !$0.value.isSpent }
             guard runs[recording] == nil else { return false }
@@ -48,11 +52,23 @@ final class LiveRenditions: Sendable {
         if case .terminated = server.yield(run) { run.endUnserved() }
     }
 
+    /// Begins anew with a recording that still runs, where what was made is not what it has to be any more, or the child died.
+    func beginAgain(_ recording: RecordingID) {
+        let isWorth = again.withLock { again in
+            again[recording, default: 0] += 1
+            return again[recording, default: 0] <= Self.againMax
+        }
+        if isWorth { begin(recording, isAgain: true) }
+    }
+
     var recordings: [RecordingID] { runs.withLock { Array($0.keys) } }
     func run(of recording: RecordingID) -> LiveRun? { runs.withLock { $0[recording] } }
 
     /// The recording's logs are closed.
-    func end(_ recording: RecordingID, at time: WallTime) { run(of: recording)?.end(at: time) }
+    func end(_ recording: RecordingID, at time: WallTime) {
+        again.withLock { $0[recording] = nil }
+        run(of: recording)?.end(at: time)
+    }
 
     /// Nothing of it is to be used any more.
     func forget(_ recording: RecordingID) -> LiveRun? { runs.withLock { $0.removeValue(forKey: recording) } }
@@ -68,6 +84,7 @@ extension Recorder {
 
     /// From the start of a capture to the end of its child.
     func carryOut(_ run: LiveRun) async {
+        var hasDied = false
         do {
             try await withThrowingTaskGroup { group in
                 group.addTask { try await self.render(run) }
@@ -84,11 +101,21 @@ extension Recorder {
                 group.cancelAll()
             }
         } catch {
-            logger.warning("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(run.recording)", "reason": "\(error)"])
+            if case StageRunError.died = error { hasDied = true }
+            logger.warning("a recording's rendering while it runs has ended", metadata: ["recording": "\(run.recording)", "reason": "\(error)"])
         }
         // The task may be cancelled already, and in such a one nothing can be written.
         await Task.detached { [self] in await discard(run.over()) }.value
         run.close()
+        // It was given up for a consent that changed, or it crashed: while the recording goes on there is time to make it anew.
+        if hasDied, !run.isEnded, isCapturing(run.recording) { liveRenditions.beginAgain(run.recording) }
+    }
+
+    private func isCapturing(_ recording: RecordingID) -> Bool { live.withLock { $0[recording] != nil } }
+
+    /// Somebody's tracks go: whatever may hold them is ended first, and where the recording still runs it is begun anew without them.
+    func dropLive(_ recording: RecordingID, holding tracks: [TrackID]) async {
+        if liveRenditions.run(of: recording)?.holds(tracks) ?? false { await dropLive(recording) }
     }
 
     /// Keys first: what is left of somebody who withdrew cannot be read from then on.

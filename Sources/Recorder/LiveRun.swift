@@ -31,10 +31,12 @@ final class LiveRun: Sendable {
 
     private struct State {
         var outputs: [String: [StagePreparation.Output]] = [:]
-        var labels: [TrackID: String] = [:]
+        /// Nil until it is known what goes in.
+        var labels: [TrackID: String]?
         var made: [String: Made] = [:]
         var taken: Set<String> = []
         var reached: [String: Reached] = [:]
+        var segmentsBehind: Int?
         var endedAt: WallTime?
         var isDropped = false
         var isOver = false
@@ -52,13 +54,19 @@ final class LiveRun: Sendable {
         }
     }
 
+    /// A run that has not been given more segments of a track than this when the recording ends is given up: its jobs divide the work among
+    /// them, and are done sooner.
+    static let segmentsBehindMax = 12
+
     let recording: RecordingID
+    /// Begun in the middle of the recording, and reading it from its beginning.
+    let isAgain: Bool
     private let state = Mutex(State())
     let stopped: AsyncStream<Void>
     private let stop: AsyncStream<Void>.Continuation
 
-    init(_ recording: RecordingID) {
-        self.recording = recording
+    init(_ recording: RecordingID, isAgain: Bool = false) {
+        (self.recording, self.isAgain) = (recording, isAgain)
         (stopped, stop) = AsyncStream.makeStream(of: Void.self)
     }
 
@@ -67,7 +75,15 @@ final class LiveRun: Sendable {
     var isEnded: Bool { state.withLock { $0.endedAt != nil } }
     /// Whether the rendition with this key was made by this run and entered.
     func hasMade(_ keyID: String) -> Bool { state.withLock { state in state.outputs.contains { state.taken.contains($0.key) && $0.value.contains { $0.keyID == keyID } } } }
-    func label(of track: TrackID) -> String? { state.withLock { $0.labels[track] } }
+    func label(of track: TrackID) -> String? { state.withLock { $0.labels?[track] } }
+    /// Whether one of these tracks may be in what is made.
+    func holds(_ tracks: [TrackID]) -> Bool { state.withLock { state in state.labels.map { labels in tracks.contains { labels[$0] != nil } } ?? true } }
+
+    /// How many closed segments of a track the child was not given yet; of the track of which that is most.
+    func note(segmentsBehind: Int) { state.withLock { $0.segmentsBehind = segmentsBehind } }
+
+    /// Whether so much is left to do that it is not worth waiting for.
+    var isBehind: Bool { state.withLock { $0.segmentsBehind ?? (isAgain ? .max : 0) > Self.segmentsBehindMax } }
 
     /// The recording has ended at this moment: its logs are closed.
     func end(at time: WallTime) { state.withLock { $0.endedAt = time } }

@@ -91,10 +91,13 @@ public final class LiveRendering {
         return all.contains(nil) ? nil : all.compactMap(\.self).min()
     }
 
+    /// So far the recording lasts for certain: behind the last unit of all it may be over, however long ago that came.
+    private func lastsUpTo(_ settled: WallTime) -> WallTime { min(settled, shared.compactMap(\.latest).max() ?? settled) }
+
     /// Pictures may be composed up to here.
     private func limit() -> WallTime? {
         guard let settled = settledUpTo() else { return nil }
-        return order.soundOfComposite == nil ? settled : mixer.map { min(settled, $0.mixedUpTo) }
+        return order.soundOfComposite == nil ? lastsUpTo(settled) : mixer.map { min(settled, $0.mixedUpTo) }
     }
 
     private func mix() throws {
@@ -102,7 +105,7 @@ public final class LiveRendering {
         if let origin, (settled - origin).seconds > Self.secondsMax { throw StageFailure(code: .limitExceeded, what: "longer than there is room for its index") }
         try begin(before: settled)
         try attach()
-        try mixer?.mix(upTo: settled)
+        try mixer?.mix(upTo: lastsUpTo(settled))
         for track in tracks { track.writtenUpTo = mixer?.mixedUpTo }
         if let mixer { try tellReached(order.mix, mixer.mixedUpTo) }
     }

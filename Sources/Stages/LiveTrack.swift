@@ -20,6 +20,8 @@ final class LiveTrack {
     /// Set with the first unit of a track that is shared.
     private(set) var packets: GrowingPackets?
     private(set) var first: AccessUnit?
+    /// When the latest of its units begins: so far the recording lasts at least.
+    private(set) var latest: WallTime?
     private(set) var blanks: [WallTime] = []
     /// Units that came when the mix was past their place.
     private(set) var late = 0
@@ -62,6 +64,7 @@ final class LiveTrack {
         switch event {
         case .blank(let time): if blanks.count < TrackVerdict.listMax { blanks.append(time) }
         case .accessUnit(let unit):
+            latest = max(latest ?? unit.time, unit.time)
             if first == nil {
                 guard let made = GrowingPackets(unit) else { return }  // refused by the file as well, until its key unit comes
                 first = unit

@@ -73,8 +73,16 @@ struct LiveInterruptionTests {
         let resume = try command("resume")
         try await until(22.5)
         // Both are being made, and the page is told so.
-        let told = String(decoding: try server.curl(["-N", "--max-time", "1", "-H", "Authorization: Bearer \(moderator)", "\(server.base)/v1/recordings/events"]), as: UTF8.self)
-        #expect(told.hasPrefix("event: progress\ndata: {") && told.contains(#""state":"live""#) && !told.contains(#""made_seconds":0,"#), "\(told)")
+        func told() throws -> String { String(decoding: try server.curl(["-N", "--max-time", "1", "-H", "Authorization: Bearer \(moderator)", "\(server.base)/v1/recordings/events"]), as: UTF8.self) }
+        func isTold() throws -> Bool {
+            let told = try told()
+            return told.hasPrefix("event: progress\ndata: {") && told.contains(#""state":"live""#) && !told.contains(#""made_seconds":0,"#)
+        }
+        func tell() throws -> Bool {
+            for _ in 0..<60 { if try isTold() { return true } }
+            return false
+        }
+        #expect(try tell())
         let stop = try command("stop")
         _ = try await server.made(halted.recording, moderator)
         #expect(try server.live(halted.recording) == Self.all)
@@ -89,6 +97,8 @@ struct LiveInterruptionTests {
             let said = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
             shifts.append(try #require(said.firstMatch(of: /shift ([0-9.]+)/).flatMap { Double($0.1) }))
         }
+        // A recording that was hardly begun with again when it ends is left to its jobs.
+        #expect(try tell())
         _ = try server.post("/v1/recordings/\(killed.recording)/stop", moderator)
         let first = try Data(contentsOf: capture).dropFirst(24).prefix(8).withUnsafeBytes { Double($0.loadUnaligned(as: UInt32.self)) + Double($0.loadUnaligned(fromByteOffset: 4, as: UInt32.self)) / 1e6 }
         func key(_ letter: String, after wall: Double, _ shift: Double) -> Double? { Self.keys[letter]?.map { first + shift + $0 }.first { $0 > wall } }
@@ -105,12 +115,14 @@ struct LiveInterruptionTests {
         }
 
         let (cut, _) = try await shown(server, moderator, killed, truth, shifts[1])
+        // On a busy machine the conference may be over before the server is killed.
+        let captured = min(death - 1.1, first + shifts[1] + 31.5)
         for letter in ["A", "C"] {
             let (came, again) = (try #require(key(letter, after: 0, shifts[1])), key(letter, after: back, shifts[1]))
             // At most the last second of what was captured is lost; a last picture is held for a second.
-            #expect(cut.seen(letter, came + 1, death - 1.1) >= 0.95)
+            #expect(cut.seen(letter, came + 1, captured) >= 0.95)
             #expect(cut.seen(letter, death + 1.2, (again ?? back) - 0.2) == 0)
-            #expect(cut.heard(letter, came + 1, death - 1.1) ?? 1 >= 0.9)
+            #expect(cut.heard(letter, came + 1, captured) ?? 1 >= 0.9)
             if let again, again < first + shifts[1] + 31.5 { #expect(cut.seen(letter, again + 0.3, first + shifts[1] + 31.9) >= 0.8) }
         }
         let complaints = try String(contentsOf: server.log, encoding: .utf8)

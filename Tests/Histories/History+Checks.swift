@@ -124,11 +124,12 @@ extension History {
         return try StandIn.read(descriptor, key, context)
     }
 
-    /// The renditions that are there, with whose media is really in them.
+    /// The renditions that are there, a picture's parts among them, with whose media is really in them.
     private func renditions(_ place: Int) async throws -> [(rendition: RenditionRecord, content: [Model.Mark])] {
         let id = takes[place].id
         var all: [(RenditionRecord, [Model.Mark])] = []
-        for (rendition, _) in try await recorder.catalog.read({ try $0.renditions(of: id.rawValue, states: ["ready", "erased"]) }) {
+        let records = try await recorder.catalog.read { try RenditionRecord.fetchAll($0, sql: "SELECT * FROM rendition WHERE recording = ? AND state IN ('ready','erased') ORDER BY created_at, rowid", arguments: [id.rawValue]) }
+        for rendition in records {
             guard let own = RenditionID(rawValue: rendition.id) else { continue }
             let path = data.appending(path: "recordings/\(id)/artifacts/\(own).sealed").path
             if rendition.state == "erased" {
