@@ -11,7 +11,7 @@ struct Loudness {
     init(of file: URL) throws {
         let (ffmpeg, pipe) = (Process(), Pipe())
         ffmpeg.executableURL = URL(filePath: "/usr/bin/ffmpeg")
-        ffmpeg.arguments = ["-hide_banner", "-nostats", "-i", file.path, "-vn", "-af", "ebur128=peak=true:framelog=quiet", "-f", "null", "-"]
+        ffmpeg.arguments = ["-hide_banner", "-nostats", "-i", file.path, "-vn", "-af", "ebur128=peak=true:framelog=verbose", "-f", "null", "-"]
         ffmpeg.standardError = pipe
         try ffmpeg.run()
         let said = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
