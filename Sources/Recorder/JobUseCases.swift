@@ -186,12 +186,13 @@ private actor QueueWatch {
     /// Nil when the task is cancelled: whoever watched has gone. An unchanged view is sent every 15 s, so that a broken connection is found.
     func next(of recorder: Recorder) async throws -> QueueView? {
         for round in 0... {
+            // Also before a view that has changed: while something runs each one has.
+            if last != nil { do { try await Task.sleep(for: .milliseconds(500)) } catch { return nil } }
             let view = try await recorder.queue()
             if view != last || round >= 30 {
                 last = view
                 return view
             }
-            do { try await Task.sleep(for: .milliseconds(500)) } catch { return nil }
         }
         return nil
     }

@@ -123,13 +123,14 @@ private actor ProgressWatch {
     func next() async throws -> ProgressView? {
         for round in 0... {
             guard ContinuousClock.now - begun < .seconds(Recorder.watchSecondsMax) else { return nil }
+            // Also before a view that has changed: while something is made each one has.
+            if last != nil { do { try await Task.sleep(for: .milliseconds(500)) } catch { return nil } }
             let view = try await recorder.progress(known)
             if view != last || round >= 30 {
                 known = Set(view.recordings.map(\.recording.rawValue))
                 last = view
                 return view
             }
-            do { try await Task.sleep(for: .milliseconds(500)) } catch { return nil }
         }
         return nil
     }

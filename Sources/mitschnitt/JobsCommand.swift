@@ -41,8 +41,13 @@ struct JobsCommand: AsyncParsableCommand {
             } catch let error as CommandError {
                 throw error
             } catch {
-                throw CommandError(what: "\(server) does not answer: \(error)", hint: "is the server running there? Give its address with --server")
+                throw CommandError(what: "\(server) does not answer: \(Self.words(error))", hint: "is the server running there? Give its address with --server")
             }
+        }
+
+        private static func words(_ error: any Error) -> String {
+            let text = "\(error)"
+            return text.contains("ECONNREFUSED") || text.contains("Connection refused") ? "the connection is refused" : text
         }
 
         func show(_ view: some Encodable, _ text: () -> Void) throws {
@@ -211,7 +216,7 @@ extension APIClient {
     fileprivate func events(_ path: String, _ body: (Data) throws -> Void) async throws {
         var request = HTTPClientRequest(url: base + path)
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
-        let response = try await HTTPClient.shared.execute(request, deadline: .distantFuture)
+        let response = try await Self.http.execute(request, deadline: .distantFuture)
         guard response.status == .ok else {
             throw Failure(path, Int(response.status.code), Data(try await response.body.collect(upTo: 1 << 16).readableBytesView))
         }

@@ -33,6 +33,7 @@ struct PipelineCommand: AsyncParsableCommand {
 /// Reads a pipeline file for a command.
 enum PipelineFile {
     static func read(_ path: String) throws -> Pipeline {
+        guard FileManager.default.fileExists(atPath: path) else { throw CommandError(what: "there is no file \(path)", hint: "pipelines that ship are in Pipelines/") }
         let text: String
         do {
             text = try String(contentsOf: URL(filePath: path), encoding: .utf8)

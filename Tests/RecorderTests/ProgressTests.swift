@@ -54,12 +54,21 @@ struct ProgressTests {
         let made = try await rights.imported(["A": [.audio, .video], "B": [.audio]], pipeline: "meeting", isMade: false)
         #expect(await Rights.code { try await recorder.watchProgress(as: made.principal("A")) } == .forbidden)
         let views = try await recorder.watchProgress(as: rights.moderator)
+        let queue = try await recorder.watchJobs(as: rights.operatorPrincipal)
+        let begun = ContinuousClock.now
+        let counting = Task {
+            var count = 0
+            for try await _ in queue { count += 1 }
+            return count
+        }
         let working = Task { await StageWorker(recorder: recorder).runUntilEmpty() }
         var shares: [String: [Double]] = [:]
         var order: [String] = []
+        var count = 0
         for try await view in views {
             let recording = try #require(view.recordings.first)
             #expect(view.recordings.map(\.recording) == [made.id])
+            count += 1
             for item in recording.making {
                 #expect((item.progress == 1) == (item.state == .ready) && item.isThere == (item.state == .ready), "\(item)")
                 #expect(item.progress >= shares[item.stage]?.last ?? 0, "\(item.stage): \(shares[item.stage] ?? []) \(item.progress)")
@@ -69,6 +78,10 @@ struct ProgressTests {
             if recording.state != .processing { break }
         }
         await working.value
+        // Estimates change all the time, and still nobody is told more than twice a second.
+        counting.cancel()
+        let most = Int((ContinuousClock.now - begun) / .milliseconds(500)) + 1
+        #expect(try await counting.value <= most && count <= most, "\(count), at most \(most)")
         #expect(shares.values.allSatisfy { $0.last == 1 } && shares.count == 4)
         #expect(order.firstIndex(of: "mix")! < order.firstIndex(of: "composite")!, "\(order)")
         #expect(Set(shares["composite"] ?? []).count > 3, "\(shares)")

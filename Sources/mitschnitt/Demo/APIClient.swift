@@ -41,6 +41,13 @@ struct APIClient: Sendable {
     /// Most bytes of one answer that are read: a rendition of some hours.
     static let answerBytesMax = 2 << 30
 
+    /// Says at once that nobody answers, instead of trying for a minute.
+    static let http: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.retryConnectionEstablishment = false
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
+
     func acting(with token: String) -> APIClient { APIClient(base: base, token: token) }
 
     func raw(_ method: HTTPMethod, _ path: String, headers: [(String, String)] = [], body: Data? = nil) async throws -> Response {
@@ -52,7 +59,7 @@ struct APIClient: Sendable {
             request.headers.add(name: "Content-Type", value: "application/json")
             request.body = .bytes(ByteBuffer(data: body))
         }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+        let response = try await Self.http.execute(request, timeout: .seconds(60))
         let bytes = method == .HEAD ? ByteBuffer() : try await response.body.collect(upTo: Self.answerBytesMax)
         return Response(status: Int(response.status.code), headers: response.headers, body: Data(buffer: bytes))
     }
