@@ -40,6 +40,8 @@ struct JobMachineTests {
         let policy = RetryPolicy()
         #expect((1...4).map { policy.delay(afterFailures: $0, jitter: 0.5).seconds } == [2, 4, 8, 16])
         #expect(policy.delay(afterFailures: 1, jitter: 0).seconds == 1.5 && policy.delay(afterFailures: 1_000, jitter: 0.5).seconds == 300)
+        #expect((0...7).map { policy.delay(afterFailures: 0, losses: $0, jitter: 0.5).seconds } == [0, 0, 2, 4, 8, 16, 16, 16])
+        #expect(policy.delay(afterFailures: 1, losses: 2, jitter: 0.5).seconds == 4)
     }
 
     private func candidate(_ name: String, _ memory: Int64, lane: Lane = .light, cpu: Int = 0, alone: Bool = false) -> Admission.Candidate {

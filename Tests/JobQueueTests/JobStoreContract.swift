@@ -77,7 +77,7 @@ struct JobStoreContract {
         #expect(try await !queue.release(old, until: nil, at: time(1_001)))
         #expect(try await queue.held([old, new]) == [new])
         #expect(try await queue.complete(new, breaks: false, at: time(1_001)))
-        #expect(try await queue.job(old.job)?.standing == JobStanding(state: .done, token: 2, crashes: 1))
+        #expect(try await queue.job(old.job)?.standing == JobStanding(state: .done, token: 2, losses: 1))
     }
 
     @Test("errors are tried again ever later and end in the dead letter with the reason; a retry revives", arguments: StoreKind.allCases)
@@ -113,17 +113,17 @@ struct JobStoreContract {
         #expect(try await state(queue, "p") == .failed)
     }
 
-    @Test("a worker's death is a crash of every job it ran, and those run alone from then on", arguments: StoreKind.allCases)
+    @Test("a worker's death counts with every job it ran, as no crash of theirs, and those run alone from then on", arguments: StoreKind.allCases)
     func workerDeath(kind: StoreKind) async throws {
         let queue = try await queue(kind, job("a"), job("b"))
         _ = try await queue.claim(["stage"], by: worker, most: 2, at: time(1))
         _ = try await queue.rescue(worker, at: time(2))
         try await queue.register(worker, at: time(3))
         #expect(try await queue.candidates(by: worker, at: time(100)).map(\.runsAlone) == [true, true])
-        #expect(try await queue.all().map(\.standing) == Array(repeating: JobStanding(state: .available, token: 1, crashes: 1, runsAlone: true, reason: "its worker died"), count: 2))
+        #expect(try await queue.all().map(\.standing) == Array(repeating: JobStanding(state: .available, token: 1, losses: 1, runsAlone: true, reason: "its worker died"), count: 2))
         _ = try await queue.claim(["stage"], by: worker, most: 2, at: time(100))
         try await queue.disown(worker, at: time(101))
-        #expect(try await queue.all().map(\.standing.crashes) == [1, 1])
+        #expect(try await queue.all().map(\.standing.losses) == [1, 1])
         #expect(try await queue.workers().isEmpty)
     }
 
