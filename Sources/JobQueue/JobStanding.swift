@@ -27,6 +27,8 @@ public enum JobFailure: Hashable, Sendable, CaseIterable {
     case crash
     /// Trying again cannot help.
     case permanent
+    /// The disk was full. That is nobody's fault, and over once somebody made room: it is tried again for as long as it takes.
+    case noRoom
 }
 
 /// The state machine of a job: no clock, no I/O, every store applies it.
@@ -43,6 +45,7 @@ public enum JobFailure: Hashable, Sendable, CaseIterable {
 /// | running | fail(permanent) | lease | failed | errors + 1 |
 /// | running | fail(crash) | lease, fewer than `crashesMax` | available, after a backoff | crashes + 1 |
 /// | running | fail(crash) | lease, the last | quarantined | crashes + 1 |
+/// | running | fail(noRoom) | lease | available, after `roomDelay` | releases + 1, with the reason |
 /// | running | workerLost | fewer than `lossesMax` | available, the first time at once, then after a backoff; from then on it runs alone | losses + 1 |
 /// | running | workerLost | the last | quarantined | losses + 1 |
 /// | running | release | lease | available | releases + 1, free |
@@ -140,8 +143,15 @@ public struct JobStanding: Hashable, Sendable {
     }
 
     private mutating func fail(_ failure: JobFailure, _ why: String, _ policy: RetryPolicy, _ jitter: Double) -> Answer {
-        if failure == .crash { crashes += 1 } else { errors += 1 }
+        switch failure {
+        case .error, .permanent: errors += 1
+        case .crash: crashes += 1
+        case .noRoom:
+            (state, releases, reason) = (.available, releases + 1, String(why.prefix(Self.reasonMax)))
+            return .applied(after: policy.roomDelay)
+        }
         let next: JobState = switch failure {
+        case .noRoom: .available
         case .permanent: .failed
         case .error: errors >= policy.errorsMax ? .failed : .available
         case .crash: crashes >= policy.crashesMax ? .quarantined : .available

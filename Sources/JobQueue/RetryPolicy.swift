@@ -11,6 +11,9 @@ public struct RetryPolicy: Hashable, Sendable {
     public var firstDelay = Nanoseconds.seconds(2)
     public var longestDelay = Nanoseconds.seconds(300)
 
+    /// After the disk was full.
+    public var roomDelay = Nanoseconds.seconds(5)
+
     public init() {}
 
     /// The delay before the next attempt, doubled for each failure and spread by `jitter` (0..<1) over ±25 %. A first death of its worker costs nothing:

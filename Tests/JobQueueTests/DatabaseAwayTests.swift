@@ -2,6 +2,7 @@ import Foundation
 import GRDB
 import JobQueue
 import Media
+import Synchronization
 import TestSupport
 import Testing
 

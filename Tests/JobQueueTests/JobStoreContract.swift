@@ -97,7 +97,7 @@ struct JobStoreContract {
         #expect(try await !queue.retry(JobID(rawValue: "a")!, at: time(6_000)))
     }
 
-    @Test("a third crash is quarantine unless it came further meanwhile; releases are free; what cannot be helped is not tried again", arguments: StoreKind.allCases)
+    @Test("a third crash is quarantine unless it came further meanwhile; releases and a full disk are free; what cannot be helped is not tried again", arguments: StoreKind.allCases)
     func counters(kind: StoreKind) async throws {
         let queue = try await queue(kind, job("a"))
         for attempt in 1...10 { #expect(try await queue.release(lease(queue, Double(attempt)), until: nil, at: time(Double(attempt)))) }
@@ -108,6 +108,10 @@ struct JobStoreContract {
         #expect(try await queue.job(further.job)?.standing == JobStanding(state: .available, token: 13, crashes: 1, releases: 10, reason: "why"))
         for attempt in 4...5 { #expect(try await queue.fail(lease(queue, Double(attempt) * 1_000), .crash, jitter: 0, at: time(Double(attempt) * 1_000))) }
         #expect(try await state(queue, "a") == .quarantined)
+        try await queue.enqueue([job("full")], owner: "f", at: time(0))
+        for attempt in 1...20 { #expect(try await queue.fail(lease(queue, 6_000 + Double(attempt) * 10), .noRoom, jitter: 0, at: time(6_000 + Double(attempt) * 10))) }
+        #expect(try await queue.job(JobID(rawValue: "full")!)?.standing == JobStanding(state: .available, token: 20, releases: 20, reason: "why"))
+        try await queue.cancel(owner: "f", at: time(7_000))
         try await queue.enqueue([job("p")], owner: "h", at: time(0))
         #expect(try await queue.fail(lease(queue, 9_000), .permanent, jitter: 0, at: time(9_000)))
         #expect(try await state(queue, "p") == .failed)

@@ -71,7 +71,7 @@ struct PoisonTests {
         let recorder = rights.recorder
         let made = try await rights.imported(["A": [.audio], "B": [.audio]], pipeline: "poison", isMade: false)
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { await StageWorker(recorder: recorder).runUntilEmpty() }
+            group.addTask { try await StageWorker(recorder: recorder).run() }
             defer { group.cancelAll() }
             let child = try await hanging(rights, made.id)
             _ = try await recorder.decide(ConsentRequest(decision: .withdrawn), on: made.id, as: made.principal("A"))

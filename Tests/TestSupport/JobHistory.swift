@@ -47,6 +47,10 @@ private struct ReferenceQueue {
     mutating func fail(_ name: String, _ failure: JobFailure, jitter: Double, _ now: WallTime) {
         let policy = policy
         change(name) {
+            if failure == .noRoom {
+                ($0.state, $0.worker, $0.runAfter, $0.releases) = (.available, nil, (now + .seconds(5)).nanoseconds, $0.releases + 1)
+                return
+            }
             if failure == .crash { $0.crashes += 1 } else { $0.errors += 1 }
             $0.worker = nil
             if failure == .permanent || (failure == .error && $0.errors == 5) {
@@ -206,7 +210,7 @@ public struct JobHistory: Sendable {
             guard try await queue.release(lease, until: date, at: now) == holds else { return false }
             if holds { model.giveBack(name, date ?? now) }
         case 2, 3:
-            let failure = [JobFailure.error, .error, .crash, .permanent].randomElement(using: &random)!
+            let failure = [JobFailure.error, .error, .crash, .permanent, .noRoom].randomElement(using: &random)!
             guard try await queue.fail(lease, failure, jitter: jitter, at: now) == holds else { return false }
             if holds { model.fail(name, failure, jitter: jitter, now) }
         case 4:
