@@ -29,6 +29,8 @@ final class UnmadeRecording: Sendable {
 
     let folder: TemporaryFolder
     let id: RecordingID
+    /// One that runs beside it.
+    let live: (recording: RecordingID, track: TrackID)
     /// What was decoded of a file, by the digest of its bytes.
     private let decodings = Mutex<[String: String]>([:])
 
@@ -48,6 +50,7 @@ final class UnmadeRecording: Sendable {
         try ("name: small\nstages:\n" + stages).write(to: pipelines.appending(path: "small.yaml"), atomically: true, encoding: .utf8)
         let rights = try Rights { $0.pipelines = pipelines }
         id = try await rights.imported(people, pipeline: "small", isMade: false, seconds: seconds).id
+        live = try await Self.beginCapture(rights)
         let now = rights.recorder.clock.now
         try await rights.recorder.catalog.write { db in
             try AccessTokenRecord(hash: AccessToken.hash(Self.token), role: "moderator", subject: "moderator", createdAt: now.nanoseconds, expiresAt: (now + .seconds(9_000_000)).nanoseconds).insert(db)
@@ -80,9 +83,14 @@ final class UnmadeRecording: Sendable {
 
     /// Whether it is ready, or failed for good; nil where there was no answer, or it is still being made.
     func end(_ server: KilledServer.Server) throws -> (isReady: Bool, problems: [String])? {
-        guard let answer = try server.call("GET", "/v1/recordings/\(id)", Self.token), answer.status == 200,
-              let view = try JSONSerialization.jsonObject(with: answer.body) as? [String: Any], let state = view["state"] as? String, state == "ready" || state == "failed" else { return nil }
+        guard let view = try view(server, id), let state = view["state"] as? String, state == "ready" || state == "failed" else { return nil }
         return (state == "ready", view["problems"] as? [String] ?? [])
+    }
+
+    /// A recording as its moderator sees it; nil where there was no answer.
+    func view(_ server: KilledServer.Server, _ id: RecordingID) throws -> [String: Any]? {
+        guard let answer = try server.call("GET", "/v1/recordings/\(id)", Self.token), answer.status == 200 else { return nil }
+        return try JSONSerialization.jsonObject(with: answer.body) as? [String: Any]
     }
 
     /// Waits until it is made. Throws where the server ends first, the recording fails, or two minutes go by.
@@ -144,7 +152,7 @@ final class UnmadeRecording: Sendable {
         }
         try need(unfinished.isEmpty && workers.isEmpty, "left in the queue: \(unfinished), workers \(workers)")
         let keys = Set(try KilledServer.wrapped(data).keys)
-        let wantedKeys = Set(["recording:\(id)"] + made.map { "rendition:\($0.id)" } + tracks.map { "track:\($0.id)" })
+        let wantedKeys = Set(["recording:\(id)", "recording:\(live.recording)"] + made.map { "rendition:\($0.id)" } + tracks.map { "track:\($0.id)" })
         try need(keys == wantedKeys, "keys without a row, or rows without a key: \(keys.symmetricDifference(wantedKeys).sorted())")
         let files = Set(try FileManager.default.contentsOfDirectory(atPath: data.appending(path: "recordings/\(id)/artifacts").path))
         let wantedFiles = Set((made.map(\.id) + tracks.filter(\.isMade).map(\.id)).map { "\($0).sealed" })
