@@ -15,7 +15,7 @@ private final class Speaker: Sendable {
     private let ended = DispatchSemaphore(value: 0)
 
     init(port: Int) {
-        Thread.detachNewThread { [state, ended] in
+        Thread.detachNewThread { [self] in
             var target = sockaddr_storage()
             let length = clinux_socket_address("127.0.0.1", UInt16(port), &target)
             let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
