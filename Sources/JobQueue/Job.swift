@@ -58,8 +58,10 @@ public struct Job: Hashable, Sendable {
     public var runAfter: WallTime
     /// Who runs it; nil unless it is running.
     public var worker: WorkerID?
-    /// Share done, 0...1.
+    /// Share done by the present or last attempt, 0...1.
     public var progress: Double
+    /// The most that any attempt had done, or that was done before the first; never falls.
+    public var furthest: Double
     public var declared: Demand
     public var createdAt: WallTime
     /// Start of the present or last attempt.
@@ -86,8 +88,11 @@ public struct NewJob: Sendable {
     public var priority: Int
     public var dependencies: [String]
     public var demand: Demand
+    /// Share that is done already, 0...1.
+    public var furthest: Double
 
-    public init(id: JobID, kind: JobKind, name: String, payload: String, lane: Lane = .light, priority: Int = 0, dependencies: [String] = [], demand: Demand = .unknown) {
+    public init(id: JobID, kind: JobKind, name: String, payload: String, lane: Lane = .light, priority: Int = 0, dependencies: [String] = [], demand: Demand = .unknown,
+                furthest: Double = 0) {
         self.id = id
         self.kind = kind
         self.name = name
@@ -96,6 +101,7 @@ public struct NewJob: Sendable {
         self.priority = priority
         self.dependencies = dependencies
         self.demand = demand
+        self.furthest = furthest
     }
 }
 

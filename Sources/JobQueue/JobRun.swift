@@ -48,6 +48,12 @@ public final class JobRun: Sendable {
         }
     }
 
+    /// Begins anew with other means: what was done so far is not kept, and what comes is progress again.
+    public func startOver() {
+        let now = Monotonic.now
+        state.withLock { ($0.progress, $0.reported, $0.progressAt) = (0, 0, now) }
+    }
+
     /// Whether the worker wants to end: work that has boundaries returns ``JobEnding/released`` at the next one.
     public var isAskedToStop: Bool { state.withLock { $0.isAsked || $0.stop != nil } }
 

@@ -34,6 +34,7 @@ public protocol JobStore: Sendable {
     func claim(_ request: ClaimRequest, now: WallTime, in transaction: Transaction, choose: ([Admission.Candidate]) -> [JobID]) throws -> [Job]
     /// Whether a claim would find candidates.
     func hasCandidates(_ request: ClaimRequest, now: WallTime, in transaction: Transaction) throws -> Bool
+    /// Notes how far this attempt is. What the job shows as its furthest never falls, whatever attempts do.
     func report(_ lease: Lease, progress: Double, in transaction: Transaction) throws -> Bool
     /// Notes that what was done so far is kept.
     func checkpoint(_ lease: Lease, in transaction: Transaction) throws -> Bool

@@ -64,8 +64,10 @@ extension Recorder {
         gates.set(recording, try present(recording, db), state, isHeld: isHeld, opening: opening, session, at: now)
     }
 
-    /// Enters who will be in what is recorded, before a gate is opened in a later transaction.
+    /// Enters who will be in what is recorded, before a gate is opened in a later transaction. A yes after the end puts nobody into it.
     func markRecorded(_ state: ConsentState, _ recording: RecordingID, _ db: Database) throws {
+        let isRunning = try RecordingRecord.fetchOne(db, key: recording.rawValue).map { ["recording", "paused"].contains($0.state) } ?? false
+        guard isRunning else { return }
         let now = clock.now
         for stream in try present(recording, db) where !stream.people.isEmpty && !stream.people.allSatisfy(\.isRecorded) {
             guard stream.people.allSatisfy({ state.mayRecord($0.participant, stream.kind.modality, askedAt: $0.askedAt, at: now) }) else { continue }

@@ -11,7 +11,7 @@ public protocol JobsAPI: Sendable {
     func jobs(states: [String], as principal: Principal) async throws -> JobListView
     func job(_ id: JobID, as principal: Principal) async throws -> JobView
     func control(_ id: JobID, _ command: JobCommand, as principal: Principal) async throws -> JobView
-    /// Stops or resumes claiming for `all`, `lane:NAME` or `kind:NAME`; what runs goes on to its end.
+    /// Stops or resumes claiming for `all`, `lane:NAME` or `kind:NAME`; what runs goes on to its end. To resume `all` ends every pause.
     func pauseJobs(_ isPaused: Bool, scope: String, as principal: Principal) async throws -> QueueView
     /// The queue's figures and what runs, now and whenever they change, at most twice a second.
     func watchJobs(as principal: Principal) async throws -> AsyncThrowingStream<QueueView, any Error>
@@ -129,7 +129,11 @@ extension Recorder {
         guard let scope = PauseScope(scope) else {
             throw RecorderError(.invalid, "the scope '\(scope.prefix(40))'", hint: "all, lane:light, lane:heavy, or kind: and a stage's kind", pointer: "/scope")
         }
-        try await catalog.write { [jobs] in try jobs.setPaused(isPaused, scope, in: $0) }
+        try await catalog.write { [jobs] db in
+            // Whoever resumes everything means everything.
+            let all = try !isPaused && scope == .all ? jobs.pauses(in: db).union([.all]) : [scope]
+            for scope in all { try jobs.setPaused(isPaused, scope, in: db) }
+        }
         return try await queue()
     }
 

@@ -18,6 +18,8 @@ actor LiveFeeder {
     static let beatMs = 250
     /// Consents are looked at as often as the gates' watch does.
     static let beatsPerLook = 2
+    /// Segments of each track that go in one round: what is caught up with goes side by side.
+    static let segmentsPerRound = 1
 
     private struct Fed {
         var track: TrackID
@@ -33,6 +35,7 @@ actor LiveFeeder {
     private let purpose: Purpose
     private var tracks: [Fed]
     private var usable: Set<TrackID> = []
+    private var isBehind = false
 
     init(_ recorder: Recorder, _ run: LiveRun, _ session: CaptureSession, _ purpose: Purpose, _ tracks: [(TrackID, StreamID)]) {
         (self.recorder, self.run, self.session, self.purpose) = (recorder, run, session, purpose)
@@ -40,25 +43,28 @@ actor LiveFeeder {
     }
 
     func next() async throws -> [(feed: LiveFeed, path: String?)] {
-        for _ in 0..<Self.beatsPerLook where !run.isEnded { try await Task.sleep(for: .milliseconds(Self.beatMs)) }
+        for _ in 0..<Self.beatsPerLook where !run.isEnded && !isBehind { try await Task.sleep(for: .milliseconds(Self.beatMs)) }
         // Asked first: at the end, all logs are closed already.
         let isEnded = run.isEnded
         let logs = session.logs
+        isBehind = false
         usable = try await recorder.usableTracks(of: run.recording, for: purpose)
         var round: [(feed: LiveFeed, path: String?)] = []
         for place in tracks.indices {
             guard let standing = logs.standings[tracks[place].stream] else { continue }
-            while tracks[place].sent < standing.closed {
+            let until = min(standing.closed, tracks[place].sent + Self.segmentsPerRound)
+            if until < standing.closed { isBehind = true }
+            while tracks[place].sent < until {
                 tracks[place].sent += 1
                 let isShared = tracks[place].isShared ?? usable.contains(tracks[place].track)
                 tracks[place].isShared = isShared
                 round.append((.segment(track: place, number: tracks[place].sent, isShared: isShared), tracks[place].folder.appending(path: TrackLogFiles.segment(tracks[place].sent)).path))
             }
-            if !isEnded { round.append((.advanced(track: place, to: standing.openSince ?? logs.at), nil)) }
+            if !isEnded, until == standing.closed { round.append((.advanced(track: place, to: standing.openSince ?? logs.at), nil)) }
             // Whose track went in must go on to allow it; all is made again without them after the end.
             if tracks[place].isShared == true, !usable.contains(tracks[place].track) { throw GivenUp(description: "somebody's consent changed") }
         }
-        if isEnded { round.append((.finish, nil)) }
+        if isEnded, !isBehind { round.append((.finish, nil)) }
         return round
     }
 }
@@ -116,6 +122,7 @@ extension Recorder {
         } receive: { message in
             switch message {
             case .made(let job, let result, let tracks): run.made(job, result, tracks)
+            case .reached(let job, let from, let to): run.reached(job, from: from, to: to)
             case .trouble(let why): logger.notice("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(recording)", "reason": "\(why)"])
             }
         }

@@ -9,8 +9,8 @@ import SealedFile
 extension StageWork {
     /// Enters what was made of a job while the recording ran, under the same lease, consent and expiry as any result. False where there is
     /// nothing, or where what went in is not what would go in now: then the job does the work.
-    func publishLive(_ payload: StagePayload, _ job: Job) async throws -> Bool {
-        guard let run = recorder.liveRenditions.run(of: payload.recording), let made = await run.take(payload.job.name) else { return false }
+    func publishLive(_ payload: StagePayload, _ job: Job, _ attempt: JobRun) async throws -> Bool {
+        guard let run = recorder.liveRenditions.run(of: payload.recording), let made = await run.take(payload.job.name, progress: { attempt.progress($0) }) else { return false }
         var preparation = StagePreparation(order: StageOrder(stage: payload.job.kind, parameters: payload.job.parameters, inputs: [], outputs: [], span: nil))
         preparation.outputs = made.outputs
         do {
@@ -25,7 +25,7 @@ extension StageWork {
                 preparation = now
             }
             // Once begun it is not broken off: a task that is cancelled in between could undo half of it only.
-            try await Task.detached { [self, preparation] in try await publish(made.result, preparation, payload, job) }.value
+            try await Task.detached { [self, preparation] in try await publish(made.result, preparation, payload, job, isMadeLive: true) }.value
             recorder.logger.info("a stage's result was made while it ran", metadata: ["recording": "\(payload.recording)", "stage": "\(payload.job.kind.rawValue)"])
             return true
         } catch {

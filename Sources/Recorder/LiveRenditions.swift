@@ -23,6 +23,8 @@ final class LiveRenditions: Sendable {
     func serve(_ recorder: Recorder) async {
         let (begun, continuation) = AsyncStream.makeStream(of: LiveRun.self)
         server.withLock { $0 = continuation }
+        // Recordings that went on after a restart: what was made of them before is gone, and they are begun anew.
+        if recorder.configuration.isLive { for recording in recorder.capturing { begin(recording) } }
         await withDiscardingTaskGroup { group in
             for await run in begun { group.addTask { await recorder.carryOut(run) } }
             server.withLock { $0 = nil }
@@ -32,14 +34,17 @@ final class LiveRenditions: Sendable {
         for run in runs.withLock({ Array($0.values) }) { run.endUnserved() }
     }
 
-    /// Begins with a recording whose capture has begun; nothing happens where nobody serves.
+    /// Begins with a recording whose capture has begun, from its first segment; nothing happens where nobody serves, or it is begun already.
     func begin(_ recording: RecordingID) {
         guard let server = server.withLock({ $0 }) else { return }
         let run = LiveRun(recording)
-        runs.withLock { runs in
+        let isFirst = runs.withLock { runs in
             runs = runs.filter { !$0.value.isSpent }
+            guard runs[recording] == nil else { return false }
             runs[recording] = run
+            return true
         }
+        guard isFirst else { return }
         if case .terminated = server.yield(run) { run.endUnserved() }
     }
 
@@ -47,7 +52,7 @@ final class LiveRenditions: Sendable {
     func run(of recording: RecordingID) -> LiveRun? { runs.withLock { $0[recording] } }
 
     /// The recording's logs are closed.
-    func end(_ recording: RecordingID) { run(of: recording)?.end() }
+    func end(_ recording: RecordingID, at time: WallTime) { run(of: recording)?.end(at: time) }
 
     /// Nothing of it is to be used any more.
     func forget(_ recording: RecordingID) -> LiveRun? { runs.withLock { $0.removeValue(forKey: recording) } }

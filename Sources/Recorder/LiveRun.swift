@@ -20,6 +20,12 @@ final class LiveRun: Sendable {
         var tracks: Set<TrackID>
     }
 
+    /// The span of a rendition that is there already.
+    struct Reached: Hashable, Sendable { var from, to: WallTime }
+
+    /// What is not published is never said to be whole.
+    static let shareMax = 0.99
+
     /// How long the child may take after the recording's end, before its jobs do without it.
     static let endSecondsMax = 120.0
 
@@ -28,12 +34,18 @@ final class LiveRun: Sendable {
         var labels: [TrackID: String] = [:]
         var made: [String: Made] = [:]
         var taken: Set<String> = []
-        var isEnded = false
+        var reached: [String: Reached] = [:]
+        var endedAt: WallTime?
         var isDropped = false
         var isOver = false
         var isClosed = false
-        var waiters: [Int: (job: String?, continuation: CheckedContinuation<Made?, Never>)] = [:]
+        var waiters: [Int: (job: String?, progress: @Sendable (Double) -> Void, continuation: CheckedContinuation<Made?, Never>)] = [:]
         var nextWaiter = 0
+
+        func share(of job: String) -> Double {
+            guard let reached = reached[job], let endedAt, endedAt > reached.from else { return 0 }
+            return min(max((reached.to - reached.from).seconds / (endedAt - reached.from).seconds, 0), LiveRun.shareMax)
+        }
 
         mutating func takeWaiters(_ isWanted: (String?) -> Bool) -> [CheckedContinuation<Made?, Never>] {
             waiters.filter { isWanted($0.value.job) }.keys.compactMap { waiters.removeValue(forKey: $0)?.continuation }
@@ -52,13 +64,34 @@ final class LiveRun: Sendable {
 
     /// Nothing more comes of it, and nothing is left of it.
     var isSpent: Bool { state.withLock { $0.isOver && $0.made.isEmpty } }
-    var isEnded: Bool { state.withLock { $0.isEnded } }
+    var isEnded: Bool { state.withLock { $0.endedAt != nil } }
     /// Whether the rendition with this key was made by this run and entered.
     func hasMade(_ keyID: String) -> Bool { state.withLock { state in state.outputs.contains { state.taken.contains($0.key) && $0.value.contains { $0.keyID == keyID } } } }
     func label(of track: TrackID) -> String? { state.withLock { $0.labels[track] } }
 
-    /// The recording has ended: its logs are closed.
-    func end() { state.withLock { $0.isEnded = true } }
+    /// The recording has ended at this moment: its logs are closed.
+    func end(at time: WallTime) { state.withLock { $0.endedAt = time } }
+
+    /// What the child makes, by the job that it is the result of, and how far each is: nil before its first second. Nothing once it is over.
+    var making: [String: Reached?] {
+        state.withLock { state in state.isOver || state.isDropped ? [:] : Dictionary(uniqueKeysWithValues: state.outputs.keys.map { ($0, state.reached[$0]) }) }
+    }
+
+    /// How much of a job's result is there when the recording has ended, 0...``shareMax``; 0 where nothing comes of it.
+    func share(of job: String) -> Double {
+        state.withLock { state in
+            guard state.made[job] == nil else { return Self.shareMax }
+            return state.isOver || state.isDropped ? 0 : state.share(of: job)
+        }
+    }
+
+    func reached(_ job: String, from: WallTime, to: WallTime) {
+        let (waiting, share) = state.withLock { state in
+            state.reached[job] = Reached(from: from, to: to)
+            return (state.waiters.values.filter { $0.job == job }.map(\.progress), state.share(of: job))
+        }
+        for progress in waiting { progress(share) }
+    }
 
     /// What the child will make. False where the run was dropped meanwhile: the outputs are the caller's to remove.
     func expect(_ outputs: [String: [StagePreparation.Output]], labels: [TrackID: String]) -> Bool {
@@ -86,8 +119,12 @@ final class LiveRun: Sendable {
         for (place, continuation) in continuations.enumerated() { continuation.resume(returning: place == 0 ? made : nil) }
     }
 
-    /// What was made of a job, which is the caller's from then on; waits for it while the child runs. Nil where there is nothing.
-    func take(_ job: String) async -> Made? { await wait(job) }
+    /// What was made of a job, which is the caller's from then on; waits for it while the child runs, and tells the share that is there
+    /// meanwhile. Nil where there is nothing.
+    func take(_ job: String, progress: @escaping @Sendable (Double) -> Void = { _ in }) async -> Made? {
+        progress(share(of: job))
+        return await wait(job, progress)
+    }
 
     /// Kills the child; returns when it is gone, and what it made with it.
     func drop() async {
@@ -96,7 +133,7 @@ final class LiveRun: Sendable {
         _ = await wait(nil)
     }
 
-    private func wait(_ job: String?) async -> Made? {
+    private func wait(_ job: String?, _ progress: @escaping @Sendable (Double) -> Void = { _ in }) async -> Made? {
         let id = state.withLock { state in
             state.nextWaiter += 1
             return state.nextWaiter
@@ -110,7 +147,7 @@ final class LiveRun: Sendable {
                     }
                     let isInVain = job == nil ? state.isClosed : state.isOver || state.isDropped || Task.isCancelled
                     if isInVain { return (true, nil) }
-                    state.waiters[id] = (job, continuation)
+                    state.waiters[id] = (job, progress, continuation)
                     return (false, nil)
                 }
                 if isNow { continuation.resume(returning: made) }

@@ -11,28 +11,66 @@ import Renditions
 extension Recorder {
     /// Plans the pipeline for the tracks that have anything in them, and enqueues it as the recording's next run.
     func enqueuePipeline(_ id: RecordingID) async throws {
-        guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { return }
+        guard let planned = try await plannedRun(of: id) else { return }
+        for (stream, verdict) in planned.verdicts.sorted(by: { $0.key < $1.key }) { try await setVerdict(verdict, stream: stream) }
+        let now = clock.now
+        let orphans = try await catalog.write { [self] db in try enqueue(planned, of: id, now: now, db) }
+        try await shred(orphans, of: id)
+    }
+
+    /// Plans a run again whose picture is in one piece only because a finished file did not tell how long it is before its tracks were made.
+    ///
+    /// To be called when one of the run's tracks was made. Nothing is lost where this is not reached: the picture comes in one piece.
+    func divide(_ id: RecordingID, run: Int) async throws {
+        let isDue = try await catalog.read { [jobs] db in try Self.isUndivided(jobs.currentJobs(owner: id.rawValue, in: db), run) && db.streams(of: id.rawValue).contains { $0.stream.isFile } }
+        guard isDue, let planned = try await plannedRun(of: id), planned.plan.jobs.contains(where: { $0.kind == .composePart }) else { return }
+        let now = clock.now
+        let orphans = try await catalog.write { [self] db -> [String] in
+            guard try Self.isUndivided(jobs.currentJobs(owner: id.rawValue, in: db), run), try RecordingRecord.fetchOne(db, key: id.rawValue)?.state == "processing" else { return [] }
+            try jobs.cancel(owner: id.rawValue, now: now, in: db)
+            return try enqueue(planned, of: id, now: now, db)
+        }
+        try await shred(orphans, of: id)
+    }
+
+    /// All tracks of that run are made, and its picture, which is not, is in one piece.
+    private static func isUndivided(_ jobs: [Job], _ run: Int) -> Bool {
+        func those(_ kind: StageKind) -> [Job] { jobs.filter { $0.kind == StageWorker.kind(of: kind) } }
+        return jobs.first?.run == run && those(.depacketize).allSatisfy { $0.state == .done } && those(.composePart).isEmpty && those(.compose).contains { !$0.state.isFinal }
+    }
+
+    private struct PlannedRun {
+        var plan: Plan
+        var jobs: [NewJob]
+        /// On streams that nothing is made of, by stream.
+        var verdicts: [String: String]
+    }
+
+    private func plannedRun(of id: RecordingID) async throws -> PlannedRun? {
+        guard let record = try await catalog.read({ try RecordingRecord.fetchOne($0, key: id.rawValue) }) else { return nil }
         let pipeline = try pipeline(named: record.pipeline)
         let (tracks, verdicts, seconds) = try await plannedTracks(of: id)
-        for (stream, verdict) in verdicts.sorted(by: { $0.key < $1.key }) { try await setVerdict(verdict, stream: stream) }
-        // What is being rendered while it runs comes in one piece.
-        let plan = Plan(pipeline, tracks: tracks, seconds: liveRenditions.run(of: id) == nil ? seconds : 0)
+        // What is being rendered while it runs comes in one piece; what that was given up for does not.
+        let live = liveRenditions.run(of: id)
+        let plan = Plan(pipeline, tracks: tracks, seconds: live?.isSpent ?? true ? seconds : 0)
         let jobs = try plan.jobs.map { job in
             let payload = StagePayload(recording: id, purpose: pipeline.purpose(of: job.stageName), job: job, pipelineDigest: pipeline.digest, retentionDays: retentionDays(job))
             return NewJob(id: .random(), kind: StageWorker.kind(of: job.kind), name: job.name, payload: String(decoding: try JSONEncoder().encode(payload), as: UTF8.self),
-                          lane: StageWorker.lane(of: job.kind), priority: StageWorker.lane(of: job.kind) == .heavy ? 0 : 10, dependencies: job.dependencies)
+                          lane: StageWorker.lane(of: job.kind), priority: StageWorker.lane(of: job.kind) == .heavy ? 0 : 10, dependencies: job.dependencies,
+                          furthest: live?.share(of: job.name) ?? 0)
         }
-        let now = clock.now
-        let orphans = try await catalog.write { [queue = self.jobs] db in
-            let orphans = try Self.dropParts(of: id, besides: plan, db)
-            try queue.enqueue(jobs, owner: id.rawValue, now: now, in: db)
-            if jobs.isEmpty {
-                let problems = String(decoding: try JSONEncoder().encode(["nothing was recorded: no packet passed a gate"]), as: UTF8.self)
-                try db.execute(sql: "UPDATE recording SET state = 'ready', problems = ? WHERE id = ?", arguments: [problems, id.rawValue])
-            }
-            return orphans
+        return PlannedRun(plan: plan, jobs: jobs, verdicts: verdicts)
+    }
+
+    /// The parts of earlier runs that are nobody's now, to be shredded.
+    private func enqueue(_ planned: PlannedRun, of id: RecordingID, now: WallTime, _ db: Database) throws -> [String] {
+        let orphans = try Self.dropParts(of: id, besides: planned.plan, db)
+        try jobs.enqueue(planned.jobs, owner: id.rawValue, now: now, in: db)
+        if planned.jobs.isEmpty {
+            let problems = String(decoding: try JSONEncoder().encode(["nothing was recorded: no packet passed a gate"]), as: UTF8.self)
+            try db.execute(sql: "UPDATE recording SET state = 'ready', problems = ? WHERE id = ?", arguments: [problems, id.rawValue])
         }
-        try await shred(orphans, of: id)
+        return orphans
     }
 
     /// Parts of earlier runs that this plan does not make.
@@ -44,9 +82,8 @@ extension Recorder {
         return orphans
     }
 
-
     /// The tracks that a plan is made for, the verdicts on those that nothing is made of, by stream, and how long all together are: as far as it is
-    /// known, which for a finished file is when its tracks are made.
+    /// known, which for a finished file is when its tracks are made (``divide(_:run:)``).
     func plannedTracks(of id: RecordingID) async throws -> (tracks: [PlannedTrack], verdicts: [String: String], seconds: Double) {
         var tracks: [PlannedTrack] = []
         var verdicts: [String: String] = [:]

@@ -58,6 +58,8 @@ extension Recorder {
         let plan = Plan(pipeline, tracks: tracks, seconds: length)
         let costs = try await StageCosts(catalog)
         let work = StageWork(recorder: self)
+        // Made again it would not come out the same to the byte, and it has no fingerprint.
+        let madeLive = try await catalog.read { try String.fetchSet($0, sql: "SELECT DISTINCT stage FROM rendition WHERE recording = ? AND state = 'ready' AND fingerprint IS NULL", arguments: [id.rawValue]) }
         var reused: Set<String> = []
         var stages: [PlanView.Stage] = []
         for stage in pipeline.stages {
@@ -71,7 +73,7 @@ extension Recorder {
             if stage.kind == .depacketize {
                 let waiting = tracks.filter { !$0.isDepacketized }.count
                 view.action = waiting > 0 ? .run : tracks.isEmpty ? .skip : .reuse
-                view.reason = tracks.isEmpty ? "nothing was recorded" : "\(waiting) of \(tracks.count) tracks are still to be made"
+                view.reason = tracks.isEmpty ? "nothing was recorded" : waiting == 0 ? "all \(tracks.count) tracks are made" : "\(waiting) of \(tracks.count) tracks are still to be made"
                 view.seconds = costs.seconds(stage.kind, length: length) * Double(waiting)
             } else if let skipped = plan.skipped.first(where: { $0.stage == stage.name }) {
                 (view.action, view.reason) = (.skip, skipped.reason)
@@ -82,7 +84,7 @@ extension Recorder {
                     (view.action, view.reason) = (.reuse, "the same inputs, parameters and versions as what is there")
                     reused.insert(stage.name)
                 } else {
-                    view.reason = isSettled ? "inputs, parameters or versions have changed, or it was never made" : "what it reads is made first"
+                    view.reason = !isSettled ? "what it reads is made first" : madeLive.contains(stage.name) ? "what is there was made while the recording ran" : "inputs, parameters or versions have changed, or it was never made"
                     view.seconds = costs.seconds(job.isInParts ? .composePart : stage.kind, length: length)
                 }
             }
@@ -93,8 +95,10 @@ extension Recorder {
 }
 
 /// How long stages take, per second of recording: the median of the last that ran here, or what is usual.
-struct StageCosts {
+struct StageCosts: Sendable {
     static let remembered = 20
+    /// Putting a picture's parts together, a second of recording.
+    static let join = 0.01
     private var shares: [StageKind: Double] = [:]
 
     init(_ catalog: Catalog) async throws {
@@ -106,6 +110,8 @@ struct StageCosts {
             if !last.isEmpty { shares[kind] = last[last.count / 2] }
         }
     }
+
+    init(shares: [StageKind: Double] = [:]) { self.shares = shares }
 
     func seconds(_ kind: StageKind, length: Double) -> Double { length * (shares[kind] ?? Self.usual(kind)) }
 

@@ -27,6 +27,9 @@ public final class Recorder: RecorderAPI {
     let signer: NoteSigner
     let logger: Logger
     let live = Mutex<[RecordingID: CaptureSession]>([:])
+    /// How many watch what is made.
+    let watchers = Mutex(0)
+    let costsKept = Mutex<(at: ContinuousClock.Instant, costs: StageCosts)?>(nil)
     let jobsPrunedAt = Mutex(WallTime(nanoseconds: 0))
     /// Whether something that was erased may still be in the catalog's write-ahead log: at a start nobody knows.
     let owesCheckpoint = Mutex(true)
@@ -105,6 +108,8 @@ public final class Recorder: RecorderAPI {
 
     /// The capture of a recording that runs.
     package func session(of recording: RecordingID) -> CaptureSession? { live.withLock { $0[recording] } }
+
+    var capturing: [RecordingID] { live.withLock { Array($0.keys) } }
 
     func pipeline(named name: String) throws(RecorderError) -> Pipeline {
         guard let pipeline = pipelines[name] else {

@@ -4,7 +4,7 @@ import Media
 /// Every use case of the product, as the HTTP API and the demo reach it; who may do what is decided here, not at the edge.
 ///
 /// Each call names the ``Principal`` it acts for. Errors are ``RecorderError``; the web edge turns them into problem details.
-public protocol RecorderAPI: SubjectRightsAPI, NotificationAPI, JobsAPI, BatchesAPI {
+public protocol RecorderAPI: SubjectRightsAPI, NotificationAPI, JobsAPI, ProgressAPI, BatchesAPI {
     /// Finds out who a bearer token belongs to. Throws `.unauthenticated` for an unknown, malformed or expired one alike.
     func authenticate(token: String) async throws -> Principal
 

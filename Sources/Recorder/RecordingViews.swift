@@ -48,7 +48,7 @@ extension Recorder {
             stoppedAt: record.stoppedAt.map { WallTime(nanoseconds: $0).seconds }, expiresAt: WallTime(nanoseconds: record.expiresAt).seconds,
             releasedAt: record.releasedAt.map { WallTime(nanoseconds: $0).seconds },
             streams: visible.compactMap { Self.view($0.stream, $0.participants, snapshot, streams) },
-            progress: Self.progress(jobs, streams.map(\.stream)), problems: problems, restriction: hold.map { Self.view($0, principal) })
+            progress: Self.progress(jobs, streams.map(\.stream)), making: try await making(of: record), problems: problems, restriction: hold.map { Self.view($0, principal) })
     }
 
     static func list(_ json: String) -> [String] { decoded(json) ?? [] }

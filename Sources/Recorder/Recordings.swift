@@ -103,12 +103,16 @@ extension Recorder {
         case .stop: try await stop(id, principal.subject)
         case .release:
             let released = try await catalog.write { db in
-                try db.execute(sql: "UPDATE recording SET released_at = ? WHERE id = ? AND state = 'ready' AND released_at IS NULL", arguments: [now.nanoseconds, id.rawValue])
+                // The sound need not wait for the picture: what is ready is released, and the rest as it comes.
+                try db.execute(sql: """
+                    UPDATE recording SET released_at = ?1 WHERE id = ?2 AND released_at IS NULL AND (state = 'ready' OR state IN ('processing','failed') AND EXISTS
+                      (SELECT 1 FROM rendition WHERE recording = ?2 AND state = 'ready' AND kind IN ('mix','composite')))
+                    """, arguments: [now.nanoseconds, id.rawValue])
                 guard db.changesCount == 1 else { return false }
                 try AuditLog.append(actor: principal.subject, action: "recording.release", object: id.rawValue, now: now, db)
                 return true
             }
-            guard released || record.releasedAt != nil else { throw RecorderError(.conflict, "only a recording that is ready can be released; this one is \(record.state)") }
+            guard released || record.releasedAt != nil else { throw RecorderError(.conflict, "nothing of the recording is ready yet; it is \(record.state)", hint: "it can be released as soon as its sound or its picture is there") }
         case .erase:
             try await erase(id, trigger: "moderator", actor: principal.subject)
             throw RecorderError(.gone, "the recording is erased", hint: "GET /v1/recordings/\(id)/receipt")
@@ -131,7 +135,7 @@ extension Recorder {
         catalog.consents.forget(id)
         if let session {
             let final = try await BlockingWork.run { session.stop() }
-            liveRenditions.end(id)
+            liveRenditions.end(id, at: now)
             try await keep(final.streams, id)
         }
         // Who withdrew while it ran is taken out first; that enqueues a run already.

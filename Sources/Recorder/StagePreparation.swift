@@ -191,7 +191,8 @@ extension StageWork {
     ///
     /// The fence comes before what is shared: who has lost the lease replaces nothing of a successor's. Killed between files and commit, the
     /// files are there and the job runs again. What no reader of the stage's read back is not published. Throws ``LeaseLost``.
-    func publish(_ result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ job: Job) async throws {
+    /// `isMadeLive`: the attempt only entered what was made before it.
+    func publish(_ result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ job: Job, isMadeLive: Bool = false) async throws {
         guard result.outputs.count == preparation.outputs.count else {
             throw StageRunError.failed(StageFailure(code: .protocolViolation, what: "the stage reported \(result.outputs.count) outputs of \(preparation.outputs.count)"))
         }
@@ -207,7 +208,7 @@ extension StageWork {
             guard try jobs.complete(job.lease, now: now, in: db) else { throw LeaseLost() }
             if isTrack { try preparation.outputs.forEach(Self.place) }
             let superseded = try payload.job.track == nil ? Self.supersede(preparation, payload, db) : []
-            let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, job, now, db)
+            let isKept = try payload.job.track != nil ? Self.enter(track: result, payload, db) : Self.enter(renditions: result, preparation, payload, isMadeLive ? nil : job.startedAt, now, db)
             if !isKept { try Self.restore(superseded, db) }
             try Self.settle(jobs.jobs(owner: job.owner, run: job.run, in: db), db)
             return (isKept, isKept ? superseded : [])
@@ -220,6 +221,12 @@ extension StageWork {
         } catch {
             // What was entered stands: to discard it now would take the keys of what is ready.
             recorder.logger.error("an erased track's file or a superseded rendition is still there", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
+        }
+        guard isTrack, isKept else { return }
+        do {
+            try await recorder.divide(payload.recording, run: job.run)
+        } catch {
+            recorder.logger.warning("a picture could not be divided into parts, and comes in one piece", metadata: ["recording": "\(payload.recording)", "error": "\(error)"])
         }
     }
 
@@ -258,8 +265,8 @@ extension StageWork {
         return true
     }
 
-    /// False where somebody withdrew, or the recording ended, while the stage ran: then nothing is published.
-    private static func enter(renditions result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ job: Job, _ now: WallTime, _ db: Database) throws -> Bool {
+    /// False where somebody withdrew, or the recording ended, while the stage ran: then nothing is published. `started`: when it began to be made.
+    private static func enter(renditions result: StageResult, _ preparation: StagePreparation, _ payload: StagePayload, _ started: WallTime?, _ now: WallTime, _ db: Database) throws -> Bool {
         let recording = payload.recording
         guard let record = try RecordingRecord.fetchOne(db, key: recording.rawValue), record.state == "processing", record.expiresAt > now.nanoseconds else { return false }
         let state = try db.consentState(of: recording)
@@ -272,7 +279,7 @@ extension StageWork {
                 duration: report.duration.count, width: report.width, height: report.height, loudness: report.loudnessLUFS, state: "ready", createdAt: now.nanoseconds,
                 expiresAt: Self.expiry(of: output.name, preparation, payload, record, state), fingerprint: preparation.fingerprint,
                 pictureFingerprint: payload.job.kind == .compose ? preparation.pictureFingerprint : nil,
-                madeSeconds: payload.job.isInParts ? nil : job.startedAt.map { (now - $0).seconds }), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
+                madeSeconds: payload.job.isInParts ? nil : started.map { (now - $0).seconds }), members: preparation.members.map { ($0.participant, $0.modality.rawValue) })
         }
         guard payload.job.part == nil else { return true }
         try AuditLog.append(actor: "worker", action: "rendition.made", object: recording.rawValue, detail: payload.job.stageName, now: now, db)

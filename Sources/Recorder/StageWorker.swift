@@ -137,7 +137,8 @@ final class StageWork: JobWork {
     }
 
     private func make(_ payload: StagePayload, _ job: Job, _ run: JobRun) async throws {
-        if try await publishLive(payload, job) { return }
+        if try await publishLive(payload, job, run) { return }
+        run.startOver()
         var preparation = try await prepare(payload, job.lease)
         if preparation.reusable != nil || preparation.isCovered {
             preparation.closeDescriptors()
@@ -172,7 +173,7 @@ final class StageWork: JobWork {
         if isAboutRoom(error) { return (.noRoom, "the disk is full; it is tried again by itself once there is room") }
         return switch error {
         case StageRunError.died(let why): (.crash, "the stage's process died: \(why)")
-        case StageRunError.failed(let failure): (failure.code == .protocolViolation || failure.code == .limitExceeded ? .permanent : .error, failure.what)
+        case StageRunError.failed(let failure): (failure.code == .protocolViolation || failure.code == .limitExceeded ? .permanent : .error, failure.what + (failure.hint.map { " (\($0))" } ?? ""))
         case StageRunError.notStarted(let why): (.error, "the stage could not be started: \(why)")
         default: (.error, "\(error)")
         }

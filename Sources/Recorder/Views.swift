@@ -52,6 +52,8 @@ public struct RecordingView: Codable, Sendable {
     public var releasedAt: Double?
     public var streams: [StreamView]
     public var progress: [StageProgressView]
+    /// What is made of it, each on its way to be downloaded.
+    public var making: [RenditionProgressView]
     /// In words, where the state is `failed` or results have defects.
     public var problems: [String]
     /// Set while the recording is kept and nothing else is done with it (Art. 18).

@@ -62,6 +62,8 @@ public enum LiveFeed: Codable, Sendable {
 public enum LiveMessage: Codable, Sendable {
     /// A job's outputs are whole and synced, made of these tracks.
     case made(job: String, StageResult, tracks: [TrackID])
+    /// What a job will be is made from its first moment to this one; told about once for each second of it.
+    case reached(job: String, from: WallTime, to: WallTime)
     /// The recording must be rendered after its end, for the reason in words.
     case trouble(String)
 }

@@ -24,6 +24,8 @@ public final class LiveRendering {
     private var composer: LiveComposer?
     private var origin: WallTime?
     private var attached: Set<TrackID> = []
+    /// How far it was said that a job is.
+    private var told: [String: WallTime] = [:]
 
     public init(_ order: LiveOrder, descriptors: [Int32], tell: @escaping (LiveMessage) throws -> Void) throws {
         func sink(_ output: StageOutput, windowBytes: Int) throws -> SealedSink {
@@ -68,7 +70,17 @@ public final class LiveRendering {
     public func work() throws -> Bool {
         guard let composer, let limit = limit(), composer.time + .seconds(1) <= limit else { return false }
         try composer.compose(upTo: composer.time + .seconds(1))
+        try tellReached(order.composite, composer.time)
         return true
+    }
+
+    /// So many pictures wait that they are composed before anything else is taken: a recording is being caught up with.
+    public var isBehind: Bool { tracks.contains { !$0.isSound && $0.packets?.hasMany == true } }
+
+    private func tellReached(_ rendition: LiveOrder.Rendition?, _ time: WallTime) throws {
+        guard let rendition, let origin, time >= (told[rendition.job] ?? origin) + .seconds(1) else { return }
+        told[rendition.job] = time
+        try tell(.reached(job: rendition.job, from: origin, to: time))
     }
 
     private var shared: [LiveTrack] { tracks.filter { $0.isShared == true } }
@@ -92,6 +104,7 @@ public final class LiveRendering {
         try attach()
         try mixer?.mix(upTo: settled)
         for track in tracks { track.writtenUpTo = mixer?.mixedUpTo }
+        if let mixer { try tellReached(order.mix, mixer.mixedUpTo) }
     }
 
     /// Presentation time 0 is the first of all, once it is sure that nothing earlier comes.
@@ -129,6 +142,10 @@ public final class LiveRendering {
         let sounds = shared.filter { $0.isSound && made.contains($0.id) }.map(\.id), pictures = shared.filter { !$0.isSound && made.contains($0.id) }.map(\.id)
         if let mixer, let mix = order.mix, !sounds.isEmpty { try tell(.made(job: mix.job, verified(mixer.finish(end: end), mix.outputs, mixer.expectations), tracks: sounds)) }
         if let composer, let composite = order.composite, !pictures.isEmpty, !sounds.isEmpty || order.soundOfComposite == nil {
+            while composer.time + .seconds(1) <= end {
+                try composer.compose(upTo: composer.time + .seconds(1))
+                try tellReached(composite, composer.time)
+            }
             try tell(.made(job: composite.job, verified(composer.finish(end: end), composite.outputs, [composer.expectation]), tracks: pictures))
         }
     }

@@ -14,6 +14,12 @@ enum PacketReadiness {
 protocol PacketReading: AnyObject {
     var streams: [Demuxer.Stream] { get }
     func read(into packet: borrowing Packet) throws -> PacketReadiness
+    /// Goes on at or before `seconds` of the track's time, perhaps behind where it is; false where it can only read on.
+    func skip(to seconds: Double) throws -> Bool
+}
+
+extension PacketReading {
+    func skip(to seconds: Double) throws -> Bool { false }
 }
 
 /// The packets of a file.
@@ -25,6 +31,10 @@ final class FilePackets: PacketReading {
     var streams: [Demuxer.Stream] { demuxer.streams }
     /// Goes to the last key frame at or before `seconds`.
     func seek(to seconds: Double) throws { try demuxer.seek(to: seconds) }
+    func skip(to seconds: Double) throws -> Bool {
+        try demuxer.seek(to: seconds)
+        return true
+    }
     func read(into packet: borrowing Packet) throws -> PacketReadiness { try demuxer.read(into: packet) ? .packet : .over }
 }
 
@@ -32,6 +42,8 @@ final class FilePackets: PacketReading {
 final class GrowingPackets: PacketReading {
     /// Units that wait at most: those of a minute with 100 pictures, or 100 packets, a second.
     static let unitsMax = 6_000
+    /// From here on they are taken out before more come in.
+    static let unitsMany = 3_000
 
     private let described: DescribedStream
     private let codec: Codec
@@ -51,6 +63,7 @@ final class GrowingPackets: PacketReading {
     }
 
     var streams: [Demuxer.Stream] { [described.stream] }
+    var hasMany: Bool { waiting.count - used >= Self.unitsMany }
 
     /// False for a unit of another codec, or where too many wait.
     func append(_ unit: AccessUnit) -> Bool {

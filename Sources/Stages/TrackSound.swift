@@ -10,6 +10,9 @@ import Renditions
 final class TrackSound {
     /// The last of a silence is decoded, though not heard: then the decoder is where the sender's encoder was.
     static let convergeSamples = 3_840
+    /// Silence of which more than this is left is not even read: the file's index leads to a second before its end. A microphone that is muted
+    /// goes on sending.
+    static let unreadSamplesMin = 20 * 48_000
     /// A clock this near to ours does not leave its place by more than a packet's rounding for minutes, and by some ms an hour.
     static let driftPPMMin = 1.0
 
@@ -25,6 +28,8 @@ final class TrackSound {
     private var current: Int?
     private let ready = Ready()
     private var isOver = false
+    /// Behind a jump packets come again that were read before it: up to this time they are not taken.
+    private var takenUpTo = Int64.min
 
     /// Sound that was decoded and not mixed yet.
     private final class Ready {
@@ -99,7 +104,8 @@ final class TrackSound {
                 if let current { try lines[current]?.finish(origin: Double(origin)) }
                 return true
             }
-        } while lines[packet.streamIndex] == nil || !packet.hasTime
+        } while lines[packet.streamIndex] == nil || !packet.hasTime || packet.pts <= takenUpTo
+        takenUpTo = .min
         let index = packet.streamIndex
         // Another codec takes over: what the old one holds back comes first.
         if let current, current != index { try lines[current]?.rest() }
@@ -110,6 +116,15 @@ final class TrackSound {
         let isIn = silence < silences.count && silences[silence].contains(at)
         let isConverging = isIn && at >= silences[silence].upperBound - Self.convergeSamples
         try line.take(packet, origin: Double(origin), isSilent: isIn && !isConverging, isConverging: isConverging)
+        if isIn, lines.count == 1 { try jump(from: at, before: silences[silence].upperBound - Self.convergeSamples) }
         return true
+    }
+
+    /// Once a silence has begun, nothing is learned from its packets but from the last before the decoder is to know what follows.
+    private func jump(from at: Int, before end: Int) throws {
+        let target = end - 48_000
+        guard target - at >= Self.unreadSamplesMin else { return }
+        let last = packet.pts
+        if try packets.skip(to: Double(target - origin) / 48_000) { takenUpTo = last }
     }
 }

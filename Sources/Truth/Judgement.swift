@@ -9,6 +9,10 @@ public struct Judgement: Sendable {
         public var heard: Double
         /// Sound minus picture, less the source's own offset, in ms (+ = sound late), one a second.
         public var lipSyncMs: [Double]
+        /// Presentation times of the pictures in which they are seen, in seconds.
+        public var seenAt: [Double] = []
+        /// Presentation times at which their tone is due and not near its edges, and whether it is heard then.
+        public var toneAt: [(time: Double, isHeard: Bool)] = []
 
         public var lipSyncMedian: Double? { lipSyncMs.isEmpty ? nil : lipSyncMs.sorted()[lipSyncMs.count / 2] }
         public var lipSyncP95: Double? {
@@ -66,7 +70,8 @@ public struct Judgement: Sendable {
             people[name] = Person(
                 seen: min(1, Double(seen.filter { window.contains($0.time) }.count) / Double(max(1, dueFrames))),
                 heard: due.isEmpty || median < 1e-4 ? 0 : Double(due.filter { $0.amplitude > median / 2 }.count) / Double(due.count),
-                lipSyncMs: Self.lipSync(person, among: expected.compactMap { truth.people[$0] }, seen, onsets, toPresentation))
+                lipSyncMs: Self.lipSync(person, among: expected.compactMap { truth.people[$0] }, seen, onsets, toPresentation),
+                seenAt: seen.map(\.time), toneAt: due.map { ($0.time, median >= 1e-4 && $0.amplitude > median / 2) })
         }
         let reference = normal.sorted().dropFirst(normal.count / 2).first ?? 0
         for name in absent {

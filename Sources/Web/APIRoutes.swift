@@ -51,6 +51,7 @@ struct APIRoutes {
 
     private func addRecordings(_ router: Router<WebContext>) {
         let recorder = recorder
+        router.get("/v1/recordings/events") { _, context in ServerSentEvents.response("progress", try await recorder.watchProgress(as: context.required())) }
         router.get("/v1/recordings/:id") { _, context in JSONBody.response(try await recorder.recording(id(context), as: context.required())) }
         for command in RecordingCommand.allCases {
             router.post("/v1/recordings/:id/\(command.rawValue)") { _, context in

@@ -2,11 +2,9 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 import Media
-import NIOCore
 import Recorder
-import ServiceLifecycle
 
-/// The queue over HTTP, for the operator; `/v1/jobs/events` is a stream of server-sent events (HTML Living Standard section 9.2).
+/// The queue over HTTP, for the operator.
 struct JobRoutes {
     let recorder: any RecorderAPI
 
@@ -30,18 +28,9 @@ struct JobRoutes {
         return JSONBody.response(try await recorder.pauseJobs(isPaused, scope: body.scope, as: context.required()))
     }
 
-    /// Each event is the whole queue, so that one that was missed needs no repair. Ends with the server or the connection.
     private func events(_ context: WebContext) async throws -> Response {
         let views = try await recorder.watchJobs(as: context.required())
-        return Response(status: .ok, headers: [.contentType: "text/event-stream; charset=utf-8", .cacheControl: "private, no-store"], body: ResponseBody { writer in
-            for try await view in views.cancelOnGracefulShutdown() {
-                var event = ByteBuffer(string: "event: queue\ndata: ")
-                event.writeImmutableBuffer(JSONBody.buffer(view))
-                event.writeString("\n\n")
-                try await writer.write(event)
-            }
-            try await writer.finish(nil)
-        })
+        return ServerSentEvents.response("queue", views)
     }
 
     private func id(_ context: WebContext) throws -> JobID {

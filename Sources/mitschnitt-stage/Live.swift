@@ -17,7 +17,7 @@ enum Live {
             let rendering = try LiveRendering(order, descriptors: descriptors) { try channel.send($0) }
             while true {
                 // Pictures take what time there is between two pieces of what is recorded.
-                if !channel.hasInput, try rendering.work() { continue }
+                if rendering.isBehind || !channel.hasInput, try rendering.work() { continue }
                 guard let (feed, descriptors) = try channel.receiveFeed() else { exit(1) }
                 guard try rendering.take(feed, descriptors) else { exit(0) }
             }

@@ -40,17 +40,17 @@ struct BatchCommand: AsyncParsableCommand {
 
         func run() async throws {
             let views: [BatchView] = try await server.ask { try await $0.get("/v1/batches") }
-            try server.show(views) { for view in views { print(BatchLines.short(view)) } }
+            try server.show(views) { print(views.isEmpty ? "no batches" : views.map(BatchLines.short).joined(separator: "\n")) }
         }
     }
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "One batch, recording by recording.")
         @OptionGroup var server: JobsCommand.Server
-        @Argument var id: String
+        @Argument(help: "The batch's id, or how it begins.") var id: String
 
         func run() async throws {
-            let view: BatchView = try await server.ask { try await $0.get("/v1/batches/\(id)") }
+            let view: BatchView = try await server.ask { try await $0.get("/v1/batches/\(try await BatchLines.find(id, $0))") }
             try server.show(view) {
                 print(BatchLines.short(view))
                 for recording in view.recordings {
@@ -63,19 +63,27 @@ struct BatchCommand: AsyncParsableCommand {
     struct Cancel: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Begin nothing more of a batch; what is being made is made.")
         @OptionGroup var server: JobsCommand.Server
-        @Argument var id: String
+        @Argument(help: "The batch's id, or how it begins.") var id: String
 
         func run() async throws {
-            let view: BatchView = try await server.ask { try await $0.post("/v1/batches/\(id)/cancel") }
+            let view: BatchView = try await server.ask { try await $0.post("/v1/batches/\(try await BatchLines.find(id, $0))/cancel") }
             try server.show(view) { print(BatchLines.short(view)) }
         }
     }
 }
 
 private enum BatchLines {
+    /// The batch whose id begins so, among the newest.
+    static func find(_ id: String, _ client: APIClient) async throws -> String {
+        try await ShortID.find(id, of: "batch", hint: "mitschnitt batch list") {
+            let views: [BatchView] = try await client.get("/v1/batches")
+            return views.map(\.id)
+        }
+    }
+
     static func short(_ batch: BatchView) -> String {
         let counts = [("waiting", batch.waiting), ("being made", batch.begun), ("done", batch.done), ("failed", batch.failed), ("left out", batch.skipped)].filter { $0.1 > 0 }
-        return "\(batch.id)  \(Int(batch.progress * 100)) %  " + counts.map { "\($0.1) \($0.0)" }.joined(separator: ", ") + (batch.pipeline.map { "  by \($0)" } ?? "")
+        return "\(ShortID.of(batch.id))  \(Int(batch.progress * 100)) %  " + counts.map { "\($0.1) \($0.0)" }.joined(separator: ", ") + (batch.pipeline.map { "  by \($0)" } ?? "")
             + (batch.isCancelled ? "  cancelled" : "") + (batch.waitsFor.map { "  waits for \($0)" } ?? "")
     }
 }

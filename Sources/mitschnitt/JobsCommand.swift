@@ -1,6 +1,7 @@
 import ArgumentParser
 import AsyncHTTPClient
 import Foundation
+import Media
 import NIOCore
 import NIOHTTP1
 import Recorder
@@ -36,7 +37,7 @@ struct JobsCommand: AsyncParsableCommand {
             do {
                 return try await body(client)
             } catch let error as APIClient.Failure {
-                throw CommandError(what: error.description)
+                throw CommandError(what: error.problem?.detail ?? error.problem?.title ?? error.description, hint: error.problem?.hint)
             } catch let error as CommandError {
                 throw error
             } catch {
@@ -56,7 +57,7 @@ struct JobsCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The newest jobs, and how many there are in each state.")
         @OptionGroup var server: Server
-        @Option(help: "Only those in these states, separated by commas: failed,quarantined.") var state: String?
+        @Option(help: ArgumentHelp("Only those in these states, separated by commas: failed,quarantined.", valueName: "states")) var state: String?
 
         func run() async throws {
             let query = state.map { "?state=" + ($0.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(.init(charactersIn: ","))) ?? "") } ?? ""
@@ -64,7 +65,7 @@ struct JobsCommand: AsyncParsableCommand {
             try server.show(view) {
                 for lane in view.lanes { print(JobLines.lane(lane)) }
                 if !view.paused.isEmpty { print("paused: " + view.paused.joined(separator: ", ")) }
-                for job in view.jobs { print(JobLines.short(job)) }
+                for line in JobLines.table(view.jobs) { print(line) }
             }
         }
     }
@@ -72,10 +73,10 @@ struct JobsCommand: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "One job in full.")
         @OptionGroup var server: Server
-        @Argument var id: String
+        @Argument(help: "The job's id, or how it begins.") var id: String
 
         func run() async throws {
-            let job: JobView = try await server.ask { try await $0.get("/v1/jobs/\(id)") }
+            let job: JobView = try await server.ask { try await $0.get("/v1/jobs/\(try await JobsCommand.find(id, $0))") }
             try server.show(job) { print(JobLines.full(job)) }
         }
     }
@@ -85,15 +86,19 @@ struct JobsCommand: AsyncParsableCommand {
         @OptionGroup var server: Server
 
         func run() async throws {
+            // On a terminal each state takes the place of the one before it; a file gets them one below the other.
+            var shown = 0
             try await server.ask { client in
                 try await client.events("/v1/jobs/events") { data in
                     let decoder = JSONDecoder()
                     decoder.keyDecodingStrategy = .convertFromSnakeCase
                     let view = try decoder.decode(QueueView.self, from: data)
                     if server.json { return print(String(decoding: data, as: UTF8.self)) }
+                    if Terminal.shared.isInteractive, shown > 0 { print("\u{1B}[\(shown)A\u{1B}[0J", terminator: "") }
+                    shown = 1 + view.running.count
                     let waiting = view.lanes.reduce(0) { $0 + $1.available + $1.blocked }
-                    print("\(Date().formatted(.iso8601.time(includingFractionalSeconds: false)))  \(view.running.count) run, \(waiting) wait" + (view.paused.isEmpty ? "" : ", paused: " + view.paused.joined(separator: ", ")))
-                    for job in view.running { print("  " + JobLines.short(job)) }
+                    print("\(Date().formatted(.iso8601.time(includingFractionalSeconds: false)))  \(view.running.count) running, \(waiting) waiting" + (view.paused.isEmpty ? "" : ", paused: " + view.paused.joined(separator: ", ")))
+                    for line in JobLines.table(view.running) { print("  " + line) }
                     fflush(nil)
                 }
             }
@@ -103,14 +108,14 @@ struct JobsCommand: AsyncParsableCommand {
     struct Retry: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Try a failed or quarantined job again.")
         @OptionGroup var server: Server
-        @Argument var id: String
+        @Argument(help: "The job's id, or how it begins.") var id: String
         func run() async throws { try await JobsCommand.command("retry", id, server) }
     }
 
     struct Cancel: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "End a job and those that wait for it; one that runs is killed.")
         @OptionGroup var server: Server
-        @Argument var id: String
+        @Argument(help: "The job's id, or how it begins.") var id: String
         func run() async throws { try await JobsCommand.command("cancel", id, server) }
     }
 
@@ -118,7 +123,7 @@ struct JobsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Claim nothing more: all, lane:light, lane:heavy, or kind: and a stage's kind.")
         @OptionGroup var server: Server
         @Flag(help: "Wait until nothing of the scope runs any more.") var drain = false
-        @Argument var scope = "all"
+        @Argument(help: "What to pause.") var scope = "all"
 
         func run() async throws {
             var view: QueueView = try await server.ask { try await $0.post("/v1/jobs/pause", PauseRequest(scope: scope)) }
@@ -127,24 +132,32 @@ struct JobsCommand: AsyncParsableCommand {
                 try await Task.sleep(for: .milliseconds(500))
                 view = try await server.ask { try await $0.post("/v1/jobs/pause", PauseRequest(scope: scope)) }
             }
-            try server.show(view) { print("paused: " + view.paused.joined(separator: ", ") + "; \(view.running.filter(isOf).count) still run") }
+            try server.show(view) { print("paused: " + view.paused.joined(separator: ", ") + "; " + (view.running.contains(where: isOf) ? "\(view.running.filter(isOf).count) still running" : "nothing of it runs")) }
         }
     }
 
     struct Resume: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Claim again what was paused.")
+        static let configuration = CommandConfiguration(abstract: "Claim again what was paused: everything, or lane:light, lane:heavy, kind: and a stage's kind.")
         @OptionGroup var server: Server
-        @Argument var scope = "all"
+        @Argument(help: "What to resume.") var scope = "all"
 
         func run() async throws {
             let view: QueueView = try await server.ask { try await $0.post("/v1/jobs/resume", PauseRequest(scope: scope)) }
-            try server.show(view) { print(view.paused.isEmpty ? "nothing is paused" : "paused: " + view.paused.joined(separator: ", ")) }
+            try server.show(view) { print(view.paused.isEmpty ? "nothing is paused" : "still paused: " + view.paused.joined(separator: ", ")) }
         }
     }
 
     private static func command(_ name: String, _ id: String, _ server: Server) async throws {
-        let job: JobView = try await server.ask { try await $0.post("/v1/jobs/\(id)/\(name)") }
-        try server.show(job) { print(JobLines.short(job)) }
+        let job: JobView = try await server.ask { try await $0.post("/v1/jobs/\(try await find(id, $0))/\(name)") }
+        try server.show(job) { for line in JobLines.table([job]) { print(line) } }
+    }
+
+    /// The job whose id begins so, among the newest and those that are dead.
+    fileprivate static func find(_ id: String, _ client: APIClient) async throws -> String {
+        try await ShortID.find(id, of: "job", hint: "mitschnitt jobs list") {
+            let newest: JobListView = try await client.get("/v1/jobs"), dead: JobListView = try await client.get("/v1/jobs?state=failed,quarantined")
+            return (newest.jobs + dead.jobs).map(\.id.rawValue)
+        }
     }
 }
 
@@ -156,11 +169,16 @@ private enum JobLines {
         return "\(lane.lane): " + (told.isEmpty ? "nothing" : told.joined(separator: ", "))
     }
 
-    static func short(_ job: JobView) -> String {
-        var line = "\(job.id)  \(job.state)  \(job.kind)"
-        if job.state == "running" { line += "  \(Int(job.progress * 100)) %" + (job.secondsLeft.map { ", about \(duration($0)) left" } ?? "") }
-        if let reason = job.reason, job.state != "done" { line += "  \(reason.prefix { $0 != "\n" })" }
-        return line
+    /// In columns: the id's beginning, state, kind, recording, and how far it is or what is wrong.
+    static func table(_ jobs: [JobView]) -> [String] {
+        let rows = jobs.map { [ShortID.of($0.id.rawValue), $0.state, $0.kind, "recording " + ShortID.of($0.recording)] }
+        let widths = (0..<4).map { column in rows.map { $0[column].count }.max() ?? 0 }
+        return zip(jobs, rows).map { job, row in
+            var line = zip(row, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }.joined(separator: "  ")
+            if job.state == "running" { line += "  \(Int(job.progress * 100)) %" + (job.secondsLeft.map { ", about \(duration($0)) left" } ?? "") }
+            if let reason = job.reason, job.state != "done" { line += "  \(reason.prefix { $0 != "\n" })" }
+            return line
+        }
     }
 
     static func full(_ job: JobView) -> String {
@@ -195,7 +213,7 @@ extension APIClient {
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
         let response = try await HTTPClient.shared.execute(request, deadline: .distantFuture)
         guard response.status == .ok else {
-            throw Failure(description: "\(path) answered \(response.status.code): \(String(buffer: try await response.body.collect(upTo: 1 << 16)))")
+            throw Failure(path, Int(response.status.code), Data(try await response.body.collect(upTo: 1 << 16).readableBytesView))
         }
         var pending: [UInt8] = []
         for try await chunk in response.body {

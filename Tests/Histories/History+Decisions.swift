@@ -20,11 +20,15 @@ extension History {
             let notice = isStale ? String(repeating: "0", count: 64) : Self.notice(try await current(place))
             let request = ConsentRequest(decision: .given, participant: people[who].id, modalities: modalities.sorted { $0.rawValue < $1.rawValue },
                                          purposes: purposes.sorted { $0.rawValue < $1.rawValue }, notice: notice, method: actor == .platform ? .platform : nil)
-            let expected: RecorderError.Code? = if model.recordings[place].isOver(now) { .gone } else if actor == .moderator { .forbidden } else if isStale { .conflict }
+            // Nobody consents for somebody else, whatever has become of the recording.
+            let expected: RecorderError.Code? = if actor == .moderator { .forbidden } else if model.recordings[place].isOver(now) { .gone } else if isStale { .conflict }
                 else if (actor == .guardian) != model.minors[who] { .forbidden } else if modalities.isEmpty || purposes.isEmpty || purposes.contains(.publication) { .invalid } else { nil }
             let id = takes[place].id
             await expect([expected], "give by \(actor)") { _ = try await recorder.decide(request, on: id, as: principal(actor, who)) }
-            if expected == nil { model.recordings[place].yes[who] = Model.Yes(modalities: modalities, purposes: purposes) }
+            guard expected == nil else { return }
+            model.recordings[place].yes[who] = Model.Yes(modalities: modalities, purposes: purposes)
+            model.recordings[place].yesAt[who] = now
+            model.recordings[place].enter()
         case .refuse(let recording, let person, let actor): await sayNo(recording, person, actor, .refused, isErasing: false)
         case .withdraw(let recording, let person, let actor, let isErasing): await sayNo(recording, person, actor, .withdrawn, isErasing: isErasing)
         default: break
@@ -46,11 +50,26 @@ extension History {
         guard !isOver else { return }
         model.recordings[place].yes[who] = nil
         model.recordings[place].everNo.insert(who)
+        model.recordings[place].enter()
         guard isErasing else { return }
         model.recordings[place].asked.insert(who)
         model.recordings[place].carryOut(now)
         guard model.recordings[place].phase != .stopped else { return }
         for stream in model.recordings[place].streams.indices where model.recordings[place].streams[stream].people.contains(who) { model.recordings[place].streams[stream].loosen() }
+    }
+
+    /// The conference says who comes into a stream and who leaves it.
+    func presence(_ recording: Int, _ stream: Int, _ person: Int, isJoining: Bool) async {
+        guard let place = place(recording), !people.isEmpty else { return }
+        let (who, at, found) = (person % people.count, stream % takes[place].streams.count, model.recordings[place])
+        let expected: RecorderError.Code? = if found.isOver(now) { .gone } else if ![.running, .paused].contains(found.phase) { .conflict }
+            else if !isJoining, found.streams[at].present[who] == nil { .conflict } else { nil }
+        let request = PresenceRequest(stream: takes[place].streams[at].id, participant: people[who].id, present: isJoining)
+        let id = takes[place].id
+        await expect([expected], isJoining ? "join" : "leave") { _ = try await recorder.notePresence(request, in: id, as: Self.moderator) }
+        guard expected == nil else { return }
+        if isJoining { model.recordings[place].join(who, at, now) } else { model.recordings[place].streams[at].present[who] = nil }
+        model.recordings[place].enter()
     }
 
     func restrict(_ recording: Int, _ actor: Step.Actor, _ person: Int, _ days: Int64) async throws {
@@ -63,13 +82,13 @@ extension History {
         let until = now + days * 86_400 * 1_000_000_000
         let isOwn = principal.role == .participant
         let expected: RecorderError.Code? = if isOwn, days > 31 { .invalid } else if found.isOver(now) { .gone }
-            else if isOwn, !found.streams.contains(where: { $0.people.contains(who) }) { .forbidden } else if isOwn, found.everHeldBy.contains(principal.subject) || found.isHeld(now) { .conflict } else { nil }
+            else if isOwn, !found.streams.contains(where: { $0.everIn.contains(who) }) { .forbidden } else if isOwn, found.everHeldBy.contains(principal.subject) || found.isHeld(now) { .conflict } else { nil }
         let request = RestrictionRequest(reason: .objection, until: WallTime(nanoseconds: until).seconds)
         await expect([expected], "restrict by \(principal.role.rawValue)") { _ = try await recorder.restrict(id, request, as: principal) }
         guard expected == nil else { return }
         // As the service reads the number of seconds.
         model.recordings[place].heldUntil = WallTime(seconds: request.until).nanoseconds
-        model.recordings[place].heldBy = principal.subject
+        (model.recordings[place].heldBy, model.recordings[place].isHeldByOwn) = (principal.subject, isOwn)
         model.recordings[place].everHeldBy.insert(principal.subject)
     }
 

@@ -153,6 +153,8 @@ actor History {
         case .record(let days, let isSoundOnly, let kinds, let mixes): try await record(days, isSoundOnly, kinds, mixes)
         case .speak(let recording, let lateMs): if let place = place(recording) { try await speak(place, lateMs) }
         case .rejoin(let recording): if let place = place(recording) { takes[place].ssrc &+= 1 }
+        case .join(let recording, let stream, let person): await presence(recording, stream, person, isJoining: true)
+        case .leave(let recording, let stream, let person): await presence(recording, stream, person, isJoining: false)
         case .write(let isSynced): write(isSynced)
         case .give, .refuse, .withdraw: try await decide(step)
         case .pause(let recording): try await control(recording, .pause)
@@ -436,7 +438,7 @@ actor History {
         _ = try await restore.run(logger: Ground.logger)
         try FileManager.default.removeItem(at: data)
         data = target
-        model = model.restored(backup.model)
+        model = model.restored(backup.model, at: now)
         let failed = takes.contains(where: \.mayFail)
         (people, takes) = (backup.people, backup.takes)
         // A name that was corrected since is what it was.

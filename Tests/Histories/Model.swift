@@ -13,7 +13,11 @@ struct Model: Sendable {
     }
 
     struct Stream: Sendable {
-        var people: Set<Int>
+        /// Who is in it now, and when they were asked: only a yes from after that opens it.
+        var present: [Int: Int64]
+        /// Who ever was in it, and who was while it could pass: they are in what is recorded.
+        var everIn: Set<Int>
+        var recorded: Set<Int> = []
         var modality: Modality
         /// Delivered, and not written yet: a kill loses them.
         var unwritten: [Mark] = []
@@ -27,6 +31,14 @@ struct Model: Sendable {
         /// Since when it passes, and whether what had arrived before may still be delivered.
         var openSince: Int64?
         var hasBacklog = false
+
+        init(people: Set<Int>, modality: Modality) {
+            (everIn, self.modality) = (people, modality)
+            present = Dictionary(uniqueKeysWithValues: people.map { ($0, Int64.min) })
+        }
+
+        /// Whose it is: where nobody is in what was recorded, nothing of anybody else goes with it.
+        var people: Set<Int> { recorded.isEmpty ? everIn : recorded }
     }
 
     enum Phase: Sendable { case running, paused, stopped, gone }
@@ -36,6 +48,7 @@ struct Model: Sendable {
         var end: Int64
         var phase = Phase.running
         var yes: [Int: Yes] = [:]
+        var yesAt: [Int: Int64] = [:]
         /// Who ever said no: no backup brings their yes back.
         var everNo: Set<Int> = []
         /// Who asked that what was recorded of them be destroyed.
@@ -43,6 +56,8 @@ struct Model: Sendable {
         var isReleased = false
         var heldUntil: Int64?
         var heldBy = ""
+        /// Whoever holds it is in it themself.
+        var isHeldByOwn = false
         var everHeldBy: Set<String> = []
 
         func isHeld(_ now: Int64) -> Bool { phase != .gone && heldUntil.map { $0 > now } ?? false }
@@ -52,11 +67,36 @@ struct Model: Sendable {
 
         /// Section 1, "The gate": a mixed stream needs everyone's consent to its modality, for whatever purpose.
         func passes(_ stream: Stream, _ now: Int64) -> Bool {
-            phase == .running && !isHeld(now) && end > now && stream.people.allSatisfy { yes[$0].map { $0.modalities.contains(stream.modality) && !$0.purposes.isEmpty } ?? false }
+            phase == .running && !isHeld(now) && end > now && isAllowed(stream)
+        }
+
+        /// Somebody is there, and everybody who is has said yes since they were asked.
+        private func isAllowed(_ stream: Stream) -> Bool {
+            !stream.present.isEmpty && stream.present.allSatisfy { person, asked in
+                yes[person].map { $0.modalities.contains(stream.modality) && !$0.purposes.isEmpty } ?? false && yesAt[person, default: .min] > asked
+            }
+        }
+
+        /// Section 1: who joins a stream that others are in is asked; reconnecting and changing rooms inherit nothing.
+        mutating func join(_ person: Int, _ stream: Int, _ now: Int64) {
+            let wasHere = streams.contains { $0.everIn.contains(person) }
+            streams[stream].present[person] = wasHere ? now : .min
+            streams[stream].everIn.insert(person)
+            streams[stream].openSince = nil
+        }
+
+        /// After every decision, coming and going: who is in what can be recorded from now on.
+        mutating func enter() {
+            guard [.running, .paused].contains(phase) else { return }
+            for place in streams.indices where isAllowed(streams[place]) {
+                let more = Set(streams[place].present.keys).subtracting(streams[place].recorded)
+                streams[place].recorded.formUnion(more)
+                if !more.isDisjoint(with: asked) { streams[place].loosen() }
+            }
         }
 
         func shares(_ person: Int, _ modality: Modality) -> Bool { yes[person].map { $0.modalities.contains(modality) && $0.purposes.contains(.shareWithParticipants) } ?? false }
-        func isShared(_ stream: Stream) -> Bool { stream.people.allSatisfy { shares($0, stream.modality) } }
+        func isShared(_ stream: Stream) -> Bool { !stream.recorded.isEmpty && stream.recorded.allSatisfy { shares($0, stream.modality) } }
         func sharesAnything(_ person: Int) -> Bool { Modality.allCases.contains { shares(person, $0) } }
 
         /// Section 1, "Withdrawal": what was recorded of who asked is destroyed, once nothing is recorded and nothing holds it.
@@ -114,7 +154,7 @@ struct Model: Sendable {
         let found = recordings[recording].streams[stream]
         guard recordings[recording].passes(found, now), let since = found.openSince, !found.hasBacklog || arrival >= since else { return false }
         // After a yes in a recording that still runs to what was withdrawn with erasure: when it goes is the recorder's choice.
-        if found.people.isDisjoint(with: recordings[recording].asked) {
+        if found.recorded.isDisjoint(with: recordings[recording].asked) {
             recordings[recording].streams[stream].unwritten.append(mark)
         } else {
             recordings[recording].streams[stream].may.insert(mark)
@@ -127,10 +167,19 @@ struct Model: Sendable {
     }
 
     /// Section 2: restoring must not resurrect. `self` is how things stand, `backup` how they stood.
-    func restored(_ backup: Model) -> Model {
+    func restored(_ backup: Model, at time: Int64) -> Model {
         var restored = backup
         for place in restored.recordings.indices {
             let now = recordings[place]
+            let before = restored.recordings[place]
+            // Restricted or lifted since: the ledger tells that, and by whom only where it was the person's own.
+            if (now.heldUntil, now.heldBy) != (before.heldUntil, before.heldBy) {
+                restored.recordings[place].heldUntil = now.heldUntil
+                if now.isHeld(time) {
+                    (restored.recordings[place].heldBy, restored.recordings[place].isHeldByOwn) = (now.isHeldByOwn ? now.heldBy : "restore", now.isHeldByOwn)
+                    restored.recordings[place].everHeldBy.insert(restored.recordings[place].heldBy)
+                }
+            }
             if now.phase == .gone { restored.recordings[place].end(0) } else if restored.recordings[place].phase != .gone { restored.recordings[place].phase = .stopped }
             for person in now.everNo { restored.recordings[place].yes[person] = nil }
             restored.recordings[place].everNo = now.everNo

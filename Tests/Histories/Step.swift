@@ -16,6 +16,8 @@ public enum Step: Sendable {
     case speak(recording: Int, lateMs: Int64)
     /// The sender comes back with another SSRC.
     case rejoin(recording: Int)
+    /// Somebody comes into a stream, perhaps again, or leaves it.
+    case join(recording: Int, stream: Int, person: Int), leave(recording: Int, stream: Int, person: Int)
     case write(isSynced: Bool)
     case give(recording: Int, person: Int, by: Actor, modalities: Set<Modality>, purposes: Set<Purpose>, isStale: Bool)
     case refuse(recording: Int, person: Int, by: Actor)
@@ -72,7 +74,9 @@ public enum Step: Sendable {
         switch random.number(100) {
         case 0..<30: return .speak(recording: recording, lateMs: [0, 0, 0, 300, 1_500].randomElement(using: &random)!)
         case 30..<42: return .write(isSynced: random.number(2) == 0)
-        case 42..<64: return decision(recording, &random)
+        case 42..<58: return decision(recording, &random)
+        case 58..<61: return .join(recording: recording, stream: random.number(6), person: random.number(4))
+        case 61..<64: return .leave(recording: recording, stream: random.number(6), person: random.number(4))
         case 64..<67: return .pause(recording)
         case 67..<72: return .resume(recording)
         case 72..<74: return .stop(recording)

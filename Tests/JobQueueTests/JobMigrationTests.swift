@@ -20,6 +20,7 @@ struct JobMigrationTests {
         }
         migrator.registerMigration("10") { try SQLiteJobStore.createWorkers($0) }
         migrator.registerMigration("15") { try SQLiteJobStore.createLosses($0) }
+        migrator.registerMigration("16") { try SQLiteJobStore.createFurthest($0) }
         try migrator.migrate(database)
         let store = SQLiteJobStore(database, changes: JobChanges())
         let jobs = try await store.read { try store.jobs(owner: "r", run: 2, in: $0) }

@@ -59,6 +59,27 @@ struct JobStoreContract {
         #expect(try await queue.job(JobID(rawValue: "a")!)?.progress == 1)
     }
 
+    @Test("a new attempt's progress begins at zero; the furthest that a job came never falls, and may have been done before it", arguments: StoreKind.allCases)
+    func furthest(kind: StoreKind) async throws {
+        var begun = job("a")
+        begun.furthest = 0.25
+        let queue = try await queue(kind, begun)
+        func shares() async throws -> [Double?] { [try await queue.job(JobID(rawValue: "a")!)?.progress, try await queue.job(JobID(rawValue: "a")!)?.furthest] }
+        #expect(try await shares() == [0, 0.25])
+        let first = try await lease(queue, 0)
+        for (report, shown) in [(0.125, [0.125, 0.25]), (0.75, [0.75, 0.75])] {
+            #expect(try await queue.report(first, report))
+            #expect(try await shares() == shown)
+        }
+        #expect(try await queue.release(first, until: nil, at: time(1)))
+        let second = try await lease(queue, 1)
+        #expect(try await shares() == [0, 0.75])
+        #expect(try await queue.report(second, 0.5))
+        #expect(try await shares() == [0.5, 0.75])
+        #expect(try await queue.complete(second, breaks: false, at: time(2)))
+        #expect(try await shares() == [1, 1])
+    }
+
     @Test("who lost the lease can write nothing any more, and a worker that was given up has no beat", arguments: StoreKind.allCases)
     func fencing(kind: StoreKind) async throws {
         let queue = try await queue(kind, job("a"))

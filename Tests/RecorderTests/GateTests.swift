@@ -302,6 +302,24 @@ struct GateTests {
         await recorder.shutDown()
     }
 
+    @Test("a yes after the end puts nobody into what was recorded, and a withdrawal of theirs takes nothing of the others")
+    func tooLate() async throws {
+        let made = try await made(2, streams: [[0]])
+        try await decide(.given, made, 0)
+        send([0x78, 1, 2, 3], 3, to: made.view.streams[0])
+        _ = try await counted(made, 0) { $0.packets == 3 }
+        let joined = PresenceRequest(stream: made.view.streams[0].id, participant: made.people[1].participant!, present: true)
+        _ = try await recorder.notePresence(joined, in: made.id, as: rights.moderator)
+        _ = try await recorder.control(made.id, .stop, as: rights.moderator)
+        try await decide(.given, made, 1)
+        let recorded = try await recorder.catalog.read { try $0.streams(of: made.id.rawValue, recordedOnly: true)[0].participants }
+        #expect(recorded == [made.people[0].participant!.rawValue])
+        try await decide(.withdrawn, made, 1, erase: true)
+        #expect(try await recorder.catalog.read { try $0.streams(of: made.id.rawValue)[0].stream.verdict } != "erased")
+        #expect(try await kept(made, 0).count { if case .rtp = $0 { true } else { false } } == 3)
+        await recorder.shutDown()
+    }
+
     @Test("Art. 5(1)(b): consent for minutes only makes nothing that could be given out, on every path: stop, again, release, import")
     func minutesOnly() async throws {
         let made = try await made(1, streams: [[0]])

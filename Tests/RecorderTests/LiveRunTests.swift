@@ -43,6 +43,36 @@ struct LiveRunTests {
         #expect(await composite?.tracks == nil)
     }
 
+    @Test("a job is told how much is there while it waits, against the recording's end; what is made and not entered is not whole")
+    func share() async {
+        func time(_ seconds: Double) -> WallTime { WallTime(seconds: seconds) }
+        #expect(run.making.isEmpty)
+        expect()
+        run.reached("composite", from: time(10), to: time(40))
+        #expect(run.making == ["mix": nil, "composite": LiveRun.Reached(from: time(10), to: time(40))])
+        #expect(run.share(of: "composite") == 0, "nobody knows of how much while it runs")
+        run.end(at: time(70))
+        #expect(run.share(of: "composite") == 0.5)
+        let (shares, told) = AsyncStream.makeStream(of: Double.self)
+        let waiting = Task { await run.take("composite") { told.yield($0) } }
+        var heard = shares.makeAsyncIterator()
+        #expect(await heard.next() == 0.5)
+        // It may not wait yet: the share that is there is told of each time.
+        var next: Double? = 0.5
+        while next == 0.5 {
+            run.reached("composite", from: time(10), to: time(55))
+            run.reached("composite", from: time(10), to: time(75))
+            try? await Task.sleep(for: .milliseconds(5))
+            told.yield(0.5)
+            next = await heard.next()
+        }
+        #expect(next == 0.75 || next == LiveRun.shareMax)
+        run.made("mix", result, [track])
+        #expect(run.share(of: "mix") == LiveRun.shareMax)
+        _ = run.over()
+        #expect(await waiting.value?.tracks == nil && run.share(of: "composite") == 0 && run.share(of: "mix") == LiveRun.shareMax)
+    }
+
     @Test("a job that is cancelled while it waits waits no longer")
     func cancelled() async {
         expect()

@@ -2,6 +2,7 @@ import Catalog
 import Consent
 import Foundation
 import GRDB
+import JobQueue
 import Media
 @testable import Recorder
 import Renditions
@@ -134,6 +135,36 @@ struct ReuseTests {
         #expect(!FileManager.default.fileExists(atPath: file.path))
         #expect(Set(try await Self.ready(recorder, made.id).keys) == ["mix.sound"])
         await #expect(throws: (any Error).self) { try await recorder.keys.key("rendition:\(opus)") }
+        await recorder.shutDown()
+    }
+
+    @Test("a finished file's first picture is in parts as well, once its tracks tell how long it is; without its picture nothing is planned twice", arguments: [true, false])
+    func finishedFile(isSeen: Bool) async throws {
+        let folder = try TemporaryFolder()
+        try Self.inParts(folder)
+        let rights = try Rights { $0.pipelines = folder.url }
+        let recorder = rights.recorder
+        let file = folder.url.appending(path: "talk.mp4")
+        let sources = ["testsrc2=s=128x96:r=25:d=12", "sine=f=440:d=12"].flatMap { ["-f", "lavfi", "-i", $0] }
+        let ffmpeg = try Process.run(URL(filePath: "/usr/bin/ffmpeg"), arguments: ["-v", "error"] + sources + ["-c:v", "libx264", "-preset", "ultrafast", "-g", "100", "-c:a", "aac", file.path])
+        ffmpeg.waitUntilExit()
+        #expect(ffmpeg.terminationStatus == 0)
+        let imported = try await recorder.importCaptures(ImportRequest(
+            pipeline: "meeting", captures: [], people: [.init(key: "A", name: nil, modalities: isSeen ? [.audio, .video] : [.audio])], streams: [],
+            files: [.init(path: file.path, people: ["A"])])) { _ in }
+        let id = imported.recording.rawValue
+        let first = try await recorder.catalog.read { try recorder.jobs.currentJobs(owner: id, in: $0) }
+        #expect(first.map(\.kind.rawValue).filter { $0.hasPrefix("compose") } == (isSeen ? ["compose"] : []))
+        await StageWorker(recorder: recorder).runUntilEmpty()
+        let last = try await recorder.catalog.read { try recorder.jobs.currentJobs(owner: id, in: $0) }
+        #expect(last.map(\.kind.rawValue).filter { $0.hasPrefix("compose") } == (isSeen ? ["compose-part", "compose-part", "compose"] : []))
+        #expect(last.allSatisfy { $0.state == .done } && last.first?.run == (isSeen ? 2 : 1))
+        let tracks = try await recorder.catalog.read { try Int.fetchOne($0, sql: "SELECT COUNT(*) FROM job WHERE kind = 'depacketize'") }
+        #expect(tracks == (isSeen ? 2 : 1), "a track is made once")
+        #expect(try await recorder.recording(imported.recording, as: imported.moderator).state == .ready)
+        let made = try await recorder.renditions(of: imported.recording, as: imported.moderator)
+        #expect(Set(made.map(\.kind)) == (isSeen ? ["mix", "composite", "waveform", "thumbnail"] : ["mix", "waveform"]))
+        #expect(made.filter { $0.kind == "composite" }.allSatisfy { abs($0.duration - 12) < 0.05 })
         await recorder.shutDown()
     }
 }

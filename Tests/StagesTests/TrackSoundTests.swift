@@ -222,6 +222,48 @@ struct TrackSoundTests {
         #expect(!Coded.isFEC(try Coded.sound(.opus, seconds: 1, bitrate: 64_000, tone(440, 48_000))))
     }
 
+    /// A file's packets read one after the other, and how many.
+    private final class Counted: PacketReading {
+        private let file: FilePackets
+        private let mayJump: Bool
+        private(set) var count = 0
+        init(_ source: any MediaSource, mayJump: Bool) throws { (file, self.mayJump) = (try FilePackets(source, as: .matroska), mayJump) }
+        var streams: [Demuxer.Stream] { file.streams }
+        func read(into packet: borrowing Packet) throws -> PacketReadiness {
+            count += 1
+            return try file.read(into: packet)
+        }
+        func skip(to seconds: Double) throws -> Bool { mayJump ? try file.skip(to: seconds) : false }
+    }
+
+    @Test("a long silence is not even read, and every sample is what it is when it is", arguments: [Codec.opus, .pcmu])
+    func longSilences(codec: Codec) throws {
+        let rate = codec == .opus ? 48_000.0 : 8_000
+        // Three stretches of a tone of two seconds; between them a minute and half a minute of a muted microphone that goes on sending.
+        let heard = [0.0..<2, 62..<64, 94..<96]
+        let units = try Coded.sound(codec, seconds: 96) { i, channel in
+            heard.contains { $0.contains(Double(i) / rate) } ? self.tone(440, rate)(i, channel) : 0.0004 * Float((i * 7_919) % 13 - 6)
+        }
+        var verdict = TrackVerdict()
+        verdict.silences = [2.1..<61.9, 64.1..<93.9].map { .init(start: epoch + Nanoseconds(seconds: $0.lowerBound), end: epoch + Nanoseconds(seconds: $0.upperBound)) }
+        let summary = TrackSummary(kind: .audio, codec: codec, startWall: epoch, endWall: epoch + .seconds(96), blanks: [], verdict: verdict)
+        let file = try MemoryFile.track(units)
+        let runs = try [false, true].map { mayJump in
+            let packets = try Counted(file, mayJump: mayJump)
+            let track = try TrackSound(packets, origin: 0, channels: 1, summary: summary)
+            var all: [Float] = []
+            for second in 0..<96 {
+                var block = [Float](repeating: 0, count: 48_000)
+                try block.withUnsafeMutableBufferPointer { try track.add(to: $0, start: second * 48_000) }
+                all += block
+            }
+            return (samples: all, count: packets.count)
+        }
+        #expect(runs[0].samples == runs[1].samples)
+        #expect(heard.allSatisfy { power(runs[1].samples[Int($0.lowerBound * 48_000) + 9_600..<Int($0.upperBound * 48_000) - 9_600]) > 0.2 })
+        #expect(runs[0].count >= units.count && runs[1].count < units.count / 4, "\(runs.map(\.count)) of \(units.count)")
+    }
+
     @Test("what is known to be silent is not decoded, and what follows sounds as if it had been")
     func silences() throws {
         let units = try Coded.sound(.opus, seconds: 4) { i, _ in (48_000..<144_000).contains(i) ? 0.0001 : tone(440, 48_000)(i, 0) }

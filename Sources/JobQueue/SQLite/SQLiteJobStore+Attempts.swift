@@ -89,7 +89,7 @@ extension SQLiteJobStore {
     }
 
     public func report(_ lease: Lease, progress: Double, in db: Database) throws -> Bool {
-        try db.cachedStatement(sql: "UPDATE job SET progress = MAX(progress, ?) WHERE id = ? AND lease_token = ? AND state = 'running'")
+        try db.cachedStatement(sql: "UPDATE job SET progress = ?1, furthest = MAX(furthest, ?1) WHERE id = ?2 AND lease_token = ?3 AND state = 'running'")
             .execute(arguments: [min(max(progress, 0), 1), lease.job.rawValue, lease.token])
         return db.changesCount == 1
     }
@@ -130,7 +130,8 @@ extension SQLiteJobStore {
         guard case .applied(let delay) = after.apply(event, policy: policy) else { return false }
         try db.cachedStatement(sql: """
             UPDATE job SET state = ?, pending_dependencies = ?, errors = ?, crashes = ?, losses = ?, releases = ?, runs_alone = ?, reason = ?, run_after = ?,
-              worker = CASE WHEN ?1 = 'running' THEN worker END, progress = CASE WHEN ?1 = 'done' THEN 1 ELSE progress END, finished_at = ?
+              worker = CASE WHEN ?1 = 'running' THEN worker END, progress = CASE WHEN ?1 = 'done' THEN 1 ELSE progress END,
+              furthest = CASE WHEN ?1 = 'done' THEN 1 ELSE furthest END, finished_at = ?
             WHERE id = ? AND lease_token = ? AND state = ?
             """).execute(arguments: [
                 after.state.rawValue, after.pendingDependencies, after.errors, after.crashes, after.losses, after.releases, after.runsAlone, after.reason,

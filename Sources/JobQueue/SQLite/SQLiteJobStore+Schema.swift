@@ -7,6 +7,7 @@ extension SQLiteJobStore {
         try createFirstTables(db)
         try createWorkers(db)
         try createLosses(db)
+        try createFurthest(db)
     }
 
     /// Migration 010: workers with locks and beats, lanes, demands, pauses, and states by their present names. Runs with foreign keys off.
@@ -14,6 +15,12 @@ extension SQLiteJobStore {
 
     /// Migration 015: deaths of workers are no crashes.
     public static func createLosses(_ db: Database) throws { try db.execute(sql: "ALTER TABLE job ADD COLUMN losses INTEGER NOT NULL DEFAULT 0") }
+
+    /// Migration 016: how far a job ever came, whatever its present attempt does.
+    public static func createFurthest(_ db: Database) throws {
+        try db.execute(sql: "ALTER TABLE job ADD COLUMN furthest REAL NOT NULL DEFAULT 0 CHECK (furthest BETWEEN 0 AND 1)")
+        try db.execute(sql: "UPDATE job SET furthest = progress")
+    }
 
     private static let second = """
         CREATE TABLE worker (
@@ -121,7 +128,7 @@ extension Job {
             id: id, owner: row["owner"], run: row["run"], kind: JobKind(rawValue: row["kind"]), name: row["name"], payload: row["payload"], lane: lane, priority: row["priority"],
             standing: JobStanding(state: state, pendingDependencies: row["pending_dependencies"], token: row["lease_token"], errors: row["errors"], crashes: row["crashes"],
                                   losses: row["losses"], releases: row["releases"], runsAlone: row["runs_alone"], reason: row["reason"]),
-            runAfter: WallTime(nanoseconds: row["run_after"]), worker: (row["worker"] as String?).flatMap { WorkerID(rawValue: $0) }, progress: row["progress"],
+            runAfter: WallTime(nanoseconds: row["run_after"]), worker: (row["worker"] as String?).flatMap { WorkerID(rawValue: $0) }, progress: row["progress"], furthest: row["furthest"],
             declared: Demand(cpuShares: row["cpu_shares"], memoryBytes: row["memory_bytes"], diskBytes: row["disk_bytes"]),
             createdAt: WallTime(nanoseconds: row["created_at"]), startedAt: time("started_at"), finishedAt: time("finished_at"))
     }

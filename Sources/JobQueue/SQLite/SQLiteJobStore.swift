@@ -45,8 +45,8 @@ extension SQLiteJobStore {
         precondition(jobs.count <= Self.runMax)
         let last = try Int.fetchOne(db.cachedStatement(sql: "SELECT MAX(run) FROM job WHERE owner = ?"), arguments: [owner]) ?? 0
         let insert = try db.cachedStatement(sql: """
-            INSERT INTO job (id, owner, run, kind, name, payload, lane, priority, state, pending_dependencies, run_after, created_at, cpu_shares, memory_bytes, disk_bytes)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO job (id, owner, run, kind, name, payload, lane, priority, state, pending_dependencies, run_after, created_at, cpu_shares, memory_bytes, disk_bytes, furthest)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """)
         let depend = try db.cachedStatement(sql: "INSERT INTO job_dependency (job, needs) VALUES (?, ?)")
         var ids: [String: JobID] = [:]
@@ -57,7 +57,7 @@ extension SQLiteJobStore {
             let standing = JobStanding(dependencies: needs.count)
             try insert.execute(arguments: [
                 job.id.rawValue, owner, last + 1, job.kind.rawValue, job.name, job.payload, job.lane.rawValue, job.priority, standing.state.rawValue, needs.count,
-                now.nanoseconds, now.nanoseconds, job.demand.cpuShares, job.demand.memoryBytes, job.demand.diskBytes,
+                now.nanoseconds, now.nanoseconds, job.demand.cpuShares, job.demand.memoryBytes, job.demand.diskBytes, min(max(job.furthest, 0), 1),
             ])
             for need in needs { try depend.execute(arguments: [job.id.rawValue, need.rawValue]) }
         }

@@ -23,6 +23,19 @@ const texts = {
     invited: 'Einladungslink (wird nur einmal gezeigt): ', sure: 'Wirklich endgültig löschen?', saved: 'Gespeichert.', failed: 'Das hat nicht geklappt: ',
     state: { recording: 'läuft', paused: 'Pause', processing: 'wird verarbeitet', ready: 'fertig', failed: 'fehlgeschlagen' },
     kind: { composite: 'Video', mix: 'Ton', waveform: 'Wellenform', thumbnail: 'Standbild' },
+    making: 'Was daraus wird', steps: 'Einzelne Schritte', released: 'freigegeben',
+    made: {
+      live: ({ made_seconds }) => `wird schon während der Aufzeichnung hergestellt, bisher ${long(made_seconds)}`,
+      running: ({ progress, seconds_left }) => `wird hergestellt: ${Math.floor(progress * 100)} %${seconds_left === undefined ? '' : `, noch etwa ${about(seconds_left)}`}`,
+      inputs: ({ seconds_left }) => `wartet auf das, woraus es gemacht wird${seconds_left === undefined ? '' : `, noch etwa ${about(seconds_left)}`}`,
+      turn: () => 'wartet, bis es an der Reihe ist', pause: () => 'wartet: die Betreiber haben die Verarbeitung angehalten',
+      retry: () => 'ein Versuch ist misslungen, der nächste folgt von selbst', ready: () => '✓ fertig, kann freigegeben werden', out: () => '✓ fertig, kann heruntergeladen werden',
+      empty: () => 'nichts aufgezeichnet, woraus es werden könnte', before: () => '; die bisherige Fassung bleibt bis dahin',
+      failed: ({ fault, reason, job }) => `⚠ ${{
+        error: 'Das ist auch nach mehreren Versuchen misslungen.', crash: 'Das ist mehrmals abgestürzt und wird nicht von selbst wiederholt.',
+        cancelled: 'Das haben die Betreiber abgebrochen.', input: 'Etwas, woraus es gemacht wird, ist misslungen.',
+      }[fault]} Was aufgezeichnet wurde, ist noch da. Bitten Sie die Betreiber, nachzusehen und es noch einmal zu versuchen; nennen Sie ihnen die Nummer ${job.slice(0, 12)}.${reason ? ` Grund (englisch): ${reason}` : ''}`,
+    },
     comesIn: 'Empfang', stream: { audio: 'Ton', video: 'Bild', screen: 'Bildschirm' },
     health: {
       waiting: 'noch nichts empfangen', good: 'gut', lossy: (health) => `lückenhaft: ${Math.round(health.loss_percent)} % fehlen`, silent: 'seit Sekunden kommt nichts',
@@ -52,6 +65,19 @@ const texts = {
     invited: 'Invitation link (shown only once): ', sure: 'Really erase for good?', saved: 'Saved.', failed: 'That did not work: ',
     state: { recording: 'running', paused: 'paused', processing: 'being processed', ready: 'ready', failed: 'failed' },
     kind: { composite: 'Video', mix: 'Sound', waveform: 'Waveform', thumbnail: 'Still picture' },
+    making: 'What becomes of it', steps: 'Single steps', released: 'released',
+    made: {
+      live: ({ made_seconds }) => `is being made while the recording runs, so far ${long(made_seconds)}`,
+      running: ({ progress, seconds_left }) => `is being made: ${Math.floor(progress * 100)} %${seconds_left === undefined ? '' : `, about ${about(seconds_left)} left`}`,
+      inputs: ({ seconds_left }) => `waits for what it is made of${seconds_left === undefined ? '' : `, about ${about(seconds_left)} left`}`,
+      turn: () => 'waits for its turn', pause: () => 'waits: the operator has paused the work',
+      retry: () => 'an attempt failed, the next one follows by itself', ready: () => '✓ ready, can be released', out: () => '✓ ready, can be downloaded',
+      empty: () => 'nothing was recorded that it could be made of', before: () => '; the version before it stays until then',
+      failed: ({ fault, reason, job }) => `⚠ ${{
+        error: 'This failed even after several attempts.', crash: 'This crashed several times and is not tried again by itself.',
+        cancelled: 'The operator cancelled this.', input: 'Something that it is made of failed.',
+      }[fault]} What was recorded is still there. Ask the operator to look and to try again; tell them the number ${job.slice(0, 12)}.${reason ? ` Reason: ${reason}` : ''}`,
+    },
     comesIn: 'Reception', stream: { audio: 'Sound', video: 'Picture', screen: 'Screen' },
     health: {
       waiting: 'nothing received yet', good: 'good', lossy: (health) => `with gaps: ${Math.round(health.loss_percent)} % missing`, silent: 'nothing has come for seconds',
@@ -64,6 +90,9 @@ let csrf = '';
 const t = (key) => texts[language][key] ?? key;
 const $ = (selector, root = document) => root.querySelector(selector);
 const say = (text) => { $('#status').textContent = text; };
+// A length, exactly; and one that is guessed: no figure pretends to know more than it does.
+const long = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')} min`;
+const about = (seconds) => (seconds < 55 ? `${Math.max(5, Math.ceil(seconds / 5) * 5)} s` : seconds < 5400 ? `${Math.ceil(seconds / 60)} min` : `${Math.ceil(seconds / 3600)} h`);
 const date = (seconds) => new Date(seconds * 1000).toLocaleString(language, { dateStyle: 'long', timeStyle: 'short' });
 
 function translate(root = document) {
@@ -217,6 +246,7 @@ function results(card, renditions) {
 async function moderator(me) {
   const meetings = await call('GET', '/v1/meetings');
   $('#meetings').replaceChildren(...meetings.map((meeting) => meetingCard(meeting, me)));
+  listen();
   $('#new-meeting').addEventListener('submit', (event) => {
     event.preventDefault();
     attempt(async () => { await call('POST', '/v1/meetings', { title: $('#title').value || null }); location.reload(); });
@@ -272,6 +302,58 @@ function watch(work) {
   round();
 }
 
+// Bars follow the server's events; while none come, each round of asking fills them.
+function listen() {
+  const events = new EventSource('/v1/recordings/events');
+  events.addEventListener('progress', ({ data }) => {
+    for (const { recording, making } of JSON.parse(data).recordings) {
+      const node = $(`[data-id="${recording}"]`);
+      if (!node) continue;
+      node.heardAt = Date.now();
+      showMaking(node, making);
+    }
+  });
+  // Connections that end are made anew by the browser; refused ones are not.
+  events.addEventListener('error', () => { if (events.readyState === EventSource.CLOSED) setTimeout(listen, 30000); });
+}
+
+const isShown = ({ kind }) => ['mix', 'composite'].includes(kind);
+
+// A bar for sound and picture, and for whatever failed. The elements stay while they change, so that a screen reader keeps its place; what
+// is new is said once, not each percent.
+function showMaking(node, list) {
+  const box = $('.making', node);
+  node.making = list;
+  const shown = list.filter((item) => isShown(item) || item.state === 'failed').sort((a, b) => (b.kind === 'mix') - (a.kind === 'mix'));
+  $('.made', node).hidden = !shown.length;
+  const rows = shown.map((item) => {
+    const row = [...box.children].find((row) => row.dataset.stage === item.stage) ?? makingRow(node, item);
+    const words = texts[language].made;
+    const name = item.state === 'waiting' ? item.waits_for : item.state === 'ready' && node.isReleased ? 'out' : item.state;
+    const text = (words[name] ?? words.turn)(item) + (item.is_there && ['waiting', 'running', 'failed'].includes(item.state) ? words.before(item) : '');
+    const percent = Math.floor(item.progress * 100);
+    const bar = $('progress', row);
+    bar.hidden = ['live', 'empty', 'failed'].includes(item.state);
+    bar.value = percent;
+    bar.setAttribute('aria-valuenow', percent);
+    bar.setAttribute('aria-valuetext', text);
+    if ($('.how', row).textContent !== text) $('.how', row).textContent = text;
+    if (row.dataset.state && row.dataset.state !== item.state && item.state !== 'running') $('.news', node).textContent = `${$('.what', row).textContent}: ${text}`;
+    row.dataset.state = item.state;
+    return row;
+  });
+  for (const row of [...box.children]) if (!rows.includes(row)) row.remove();
+  rows.forEach((row, place) => { if (box.children[place] !== row) box.insertBefore(row, box.children[place] ?? null); });
+}
+
+function makingRow(node, item) {
+  const row = element('li', undefined, { 'data-stage': item.stage });
+  const id = `${node.dataset.id}-${item.stage}`;
+  row.append(element('span', texts[language].kind[item.kind] ?? item.stage, { class: 'what', id }),
+    element('progress', undefined, { role: 'progressbar', max: 100, 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-labelledby': id }), element('span', '', { class: 'how' }));
+  return row;
+}
+
 async function showRecordings(card, meeting, me) {
   const list = await call('GET', `/v1/meetings/${meeting.id}/recordings`);
   const box = $('.recordings', card);
@@ -312,9 +394,9 @@ function restrictAll(node, path, done) {
 }
 
 function fill(node, recording, consent, me) {
-  const can = { pause: ['recording'], resume: ['paused'], stop: ['recording', 'paused'], release: recording.released_at ? [] : ['ready'] };
+  const can = { pause: ['recording'], resume: ['paused'], stop: ['recording', 'paused'], release: recording.released_at ? [] : ['ready', ...(recording.making.some((item) => item.is_there && isShown(item)) ? ['processing', 'failed'] : [])] };
   $('h4', node).textContent = date(recording.started_at);
-  $('.state', node).textContent = texts[language].state[recording.state] ?? recording.state;
+  $('.state', node).textContent = [texts[language].state[recording.state] ?? recording.state, ...(recording.released_at ? [t('released')] : [])].join(', ');
   $('.restriction', node).textContent = restricted(recording.restriction);
   $('.restrict', node).hidden = Boolean(recording.restriction);
   // Whoever placed it lifts it.
@@ -326,6 +408,9 @@ function fill(node, recording, consent, me) {
     row.append(element('td', person.name ?? '–'), element('td', person.asks_again ? t('askedAgain') : t(person.decision)), element('td', person.recorded ? t('on') : t('off'), person.recorded ? { class: 'on' } : {}), reception(streams));
     return row;
   }));
+  node.isReleased = Boolean(recording.released_at);
+  showMaking(node, Date.now() - node.heardAt < 20000 ? node.making : recording.making);
+  $('.steps', node).hidden = !recording.progress.length;
   $('.progress', node).replaceChildren(...recording.progress.map((stage) => {
     const line = element('label', `${stage.stage} `);
     line.append(element('progress', undefined, { max: 1, value: stage.progress }), stage.error ? ` ${stage.error}` : '');

@@ -21,6 +21,21 @@ struct APIClient: Sendable {
     /// An answer that was not the expected one, with the server's own words.
     struct Failure: Error, CustomStringConvertible {
         var description: String
+        /// What is wrong in the server's own words, and what to do, where it said so (RFC 9457).
+        var problem: Problem?
+
+        struct Problem: Decodable, Sendable {
+            var title: String?
+            var detail: String?
+            var hint: String?
+        }
+
+        init(description: String) { self.description = description }
+
+        init(_ path: String, _ status: Int, _ body: Data) {
+            description = "\(path) answered \(status): \(String(decoding: body.prefix(500), as: UTF8.self))"
+            problem = try? JSONDecoder().decode(Problem.self, from: body)  // whatever else answers there says it as it does
+        }
     }
 
     /// Most bytes of one answer that are read: a rendition of some hours.
@@ -54,7 +69,7 @@ struct APIClient: Sendable {
 
     private func decoded<Answer: Decodable>(_ response: Response, _ path: String) throws -> Answer {
         guard (200..<300).contains(response.status) else {
-            throw Failure(description: "\(path) answered \(response.status): \(String(decoding: response.body.prefix(500), as: UTF8.self))")
+            throw Failure(path, response.status, response.body)
         }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
