@@ -35,7 +35,7 @@ test: install ## every test
 	@swift build --build-tests
 	@SWIFT_BACKTRACE=enable=no swift test --skip-build
 
-torture: install ## random histories against the rules of consent, a hundred million packets through emulated networks, and kill -9 before every system call of erasure
+torture: install ## random histories against the rules of consent, a hundred million packets through emulated networks, and kill -9, EIO or a full disk at every system call of erasure and of a pipeline
 	@swift build --build-tests
 	@MITSCHNITT_KILLS=all SWIFT_BACKTRACE=enable=no swift test --skip-build --filter KillTests
 	@swift build -c release --product mitschnitt-torture

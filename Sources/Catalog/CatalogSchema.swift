@@ -48,6 +48,7 @@ enum CatalogSchema {
             try db.execute(sql: "ALTER TABLE rendition ADD COLUMN picture_fingerprint TEXT")
         }
         migrator.registerMigration("014 batches") { db in try db.execute(sql: batches) }
+        migrator.registerMigration("015 deaths of workers are counted for themselves") { db in try SQLiteJobStore.createLosses(db) }
         migrator.registerMigration("016 how far a job ever came") { db in try SQLiteJobStore.createFurthest(db) }
         return migrator
     }

@@ -23,7 +23,7 @@ public protocol JobStore: Sendable {
     /// Counts the worker's beat up; false where it was given up: it holds nothing any more.
     func beat(_ worker: WorkerID, in transaction: Transaction) throws -> Bool
     func workers(in transaction: Transaction) throws -> [Worker]
-    /// Takes a lost worker's jobs from it, a crash each, and forgets the worker.
+    /// Takes a lost worker's jobs from it, a loss each, and forgets the worker.
     func rescue(_ worker: WorkerID, reason: String, policy: RetryPolicy, jitter: Double, now: WallTime, in transaction: Transaction) throws -> [Job]
     /// Takes a worker's jobs from it without blame, and forgets the worker.
     func disown(_ worker: WorkerID, now: WallTime, in transaction: Transaction) throws

@@ -37,6 +37,8 @@ public struct JobView: Codable, Hashable, Sendable {
     public var attempts: Int
     public var errors: Int
     public var crashes: Int
+    /// Attempts during which the worker died.
+    public var losses: Int
     public var releases: Int
     /// Why it last failed, in words.
     public var reason: String?
@@ -162,7 +164,7 @@ extension Recorder {
         JobView(id: job.id, recording: job.owner, run: job.run, kind: job.kind.rawValue, name: job.name,
                 pipelineDigest: (decoded(job.payload) as StagePayload?)?.pipelineDigest, lane: job.lane.rawValue, state: job.state.rawValue, priority: job.priority,
                 progress: job.progress, secondsLeft: job.secondsLeft(at: now), attempts: Int(job.standing.token), errors: job.standing.errors, crashes: job.standing.crashes,
-                releases: job.standing.releases, reason: job.standing.reason, waitsFor: job.standing.pendingDependencies, runAfter: job.runAfter.seconds,
+                losses: job.standing.losses, releases: job.standing.releases, reason: job.standing.reason, waitsFor: job.standing.pendingDependencies, runAfter: job.runAfter.seconds,
                 createdAt: job.createdAt.seconds, startedAt: job.startedAt?.seconds, finishedAt: job.finishedAt?.seconds)
     }
 

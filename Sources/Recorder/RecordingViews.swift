@@ -94,7 +94,7 @@ extension Recorder {
         let track = job.name.split(separator: "/").dropFirst().first.map(String.init)
         let place = track.flatMap { track in streams.first { $0.track == track } }
         let name = place.map { "track \($0.position + 1) (\($0.kind))" } ?? job.name
-        return StageProgressView(stage: name, state: job.state.rawValue, progress: job.progress, attempts: job.standing.errors + job.standing.crashes + (job.standing.token > 0 ? 1 : 0),
+        return StageProgressView(stage: name, state: job.state.rawValue, progress: job.progress, attempts: job.standing.errors + job.standing.crashes + job.standing.losses + (job.standing.token > 0 ? 1 : 0),
                                  error: job.standing.reason)
     }
 

@@ -46,7 +46,10 @@ struct StagePreparation: Sendable {
 
     mutating func open(_ path: String, _ flags: Int32) throws -> Int {
         let descriptor = Glibc.open(path, flags | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw RecorderError(.storage, "a file of the recording cannot be opened: \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            if errno == ENOSPC || errno == EDQUOT { throw SealedFileError.system(call: "open", errno: errno) }
+            throw RecorderError(.storage, "a file of the recording cannot be opened: \(String(cString: strerror(errno)))")
+        }
         descriptors.append(descriptor)
         return descriptors.count - 1
     }
@@ -86,6 +89,8 @@ extension StageWork {
             }
         } catch {
             preparation.closeDescriptors()
+            // Of several outputs the first may have its key and file already.
+            if made == nil, !preparation.outputs.isEmpty { await Task.detached { [self, preparation] in await discard(preparation) }.value }
             throw error
         }
         return preparation
@@ -228,7 +233,7 @@ extension StageWork {
     private static func place(_ output: StagePreparation.Output) throws {
         let folder = output.final.deletingLastPathComponent()
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        guard rename(output.temporary.path, output.final.path) == 0 else { throw RecorderError(.storage, "rename failed: \(String(cString: strerror(errno)))") }
+        guard rename(output.temporary.path, output.final.path) == 0 else { throw SealedFileError.system(call: "rename", errno: errno) }
         try DescriptorIO.syncDirectory(folder.path)
     }
 

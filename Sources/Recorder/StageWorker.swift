@@ -104,6 +104,7 @@ final class StageWork: JobWork {
         let outcome: StageFigures.Outcome = switch ending {
         case .done, .written: .done
         case .failed(.crash, _): .crashed
+        case .failed(.noRoom, _): .released
         case .failed: .failed
         case .released: run.isAtLimit ? .crashed : .released
         case .lost: .lost
@@ -169,11 +170,23 @@ final class StageWork: JobWork {
     }
 
     private static func judge(_ error: any Error) -> (JobFailure, String) {
-        switch error {
+        if isAboutRoom(error) { return (.noRoom, "the disk is full; it is tried again by itself once there is room") }
+        return switch error {
         case StageRunError.died(let why): (.crash, "the stage's process died: \(why)")
         case StageRunError.failed(let failure): (failure.code == .protocolViolation || failure.code == .limitExceeded ? .permanent : .error, failure.what + (failure.hint.map { " (\($0))" } ?? ""))
         case StageRunError.notStarted(let why): (.error, "the stage could not be started: \(why)")
         default: (.error, "\(error)")
+        }
+    }
+
+    /// Whether a full disk is behind it, here or in the stage.
+    private static func isAboutRoom(_ error: any Error) -> Bool {
+        switch error {
+        case StageRunError.failed(let failure): failure.code == .outputFull
+        case SealedFileError.system(_, ENOSPC), SealedFileError.system(_, EDQUOT): true
+        case let error as DatabaseError: error.resultCode == .SQLITE_FULL
+        case let error as CocoaError: error.code == .fileWriteOutOfSpace
+        default: false
         }
     }
 

@@ -24,8 +24,9 @@ public final class StageRun {
             throw failure
         } catch let error as SealedFileError {
             switch error {
-            case .system(_, ENOSPC): throw StageFailure(code: .outputFull, what: "the disk is full", hint: "free some space, then retry the job")
+            case .system(_, ENOSPC), .system(_, EDQUOT): throw StageFailure(code: .outputFull, what: "the disk is full", hint: "free some space")
             case .system(_, EFBIG): throw StageFailure(code: .limitExceeded, what: "the result is larger than any of its kind should be", hint: "report it: the stage or its input is not right")
+            case .system: throw StageFailure(code: .library, what: error.description, hint: "look into the machine's log: the disk may be failing")
             default: throw StageFailure(code: .damagedInput, what: error.description, hint: "the file on disk is not the one that was written: see the backup")
             }
         } catch {

@@ -189,7 +189,7 @@ private enum JobLines {
     static func full(_ job: JobView) -> String {
         func time(_ seconds: Double) -> String { Date(timeIntervalSince1970: seconds).formatted(.iso8601) }
         var lines = ["job        \(job.id)", "kind       \(job.kind), lane \(job.lane), priority \(job.priority)", "recording  \(job.recording), run \(job.run)",
-                     "state      \(job.state)" + (job.waitsFor > 0 ? ", waits for \(job.waitsFor)" : ""), "attempts   \(job.attempts): \(job.errors) errors, \(job.crashes) crashes, \(job.releases) given back"]
+                     "state      \(job.state)" + (job.waitsFor > 0 ? ", waits for \(job.waitsFor)" : ""), "attempts   \(job.attempts): \(job.errors) errors, \(job.crashes) crashes, \(job.losses) deaths of its worker, \(job.releases) given back"]
         if job.state == "running" { lines.append("progress   \(Int(job.progress * 100)) %" + (job.secondsLeft.map { ", about \(duration($0)) left" } ?? "")) }
         if job.state == "available" { lines.append("not before \(time(job.runAfter))") }
         if let reason = job.reason {

@@ -7,7 +7,7 @@ struct JobMachineTests {
     private static let events: [(name: String, event: JobStanding.Event)] = [
         ("dependencyDone", .dependencyDone), ("claim", .claim), ("complete", .complete(token: 1)), ("stale complete", .complete(token: 0)), ("checkpoint", .checkpoint(token: 1)),
         ("release", .release(token: 1)), ("stale release", .release(token: 2)), ("error", .fail(token: 1, .error, reason: "r", jitter: 0)),
-        ("stale error", .fail(token: 9, .error, reason: "r", jitter: 0)), ("permanent", .fail(token: 1, .permanent, reason: "r", jitter: 0)),
+        ("stale error", .fail(token: 9, .error, reason: "r", jitter: 0)), ("noRoom", .fail(token: 1, .noRoom, reason: "r", jitter: 0)), ("permanent", .fail(token: 1, .permanent, reason: "r", jitter: 0)),
         ("crash", .fail(token: 1, .crash, reason: "r", jitter: 0)), ("workerLost", .workerLost(reason: "r", jitter: 0)), ("interrupt", .interrupt), ("cancel", .cancel), ("retry", .retry),
     ]
 
@@ -15,7 +15,7 @@ struct JobMachineTests {
     private static let table: [JobState: [String: JobState]] = [
         .blocked: ["dependencyDone": .available, "cancel": .cancelled],
         .available: ["claim": .running, "cancel": .cancelled],
-        .running: ["complete": .done, "checkpoint": .running, "release": .available, "error": .available, "permanent": .failed, "crash": .available, "workerLost": .available,
+        .running: ["complete": .done, "checkpoint": .running, "release": .available, "error": .available, "noRoom": .available, "permanent": .failed, "crash": .available, "workerLost": .available,
                    "interrupt": .available, "cancel": .cancelled],
         .failed: ["cancel": .cancelled, "retry": .available],
         .quarantined: ["cancel": .cancelled, "retry": .available],
@@ -40,6 +40,8 @@ struct JobMachineTests {
         let policy = RetryPolicy()
         #expect((1...4).map { policy.delay(afterFailures: $0, jitter: 0.5).seconds } == [2, 4, 8, 16])
         #expect(policy.delay(afterFailures: 1, jitter: 0).seconds == 1.5 && policy.delay(afterFailures: 1_000, jitter: 0.5).seconds == 300)
+        #expect((0...7).map { policy.delay(afterFailures: 0, losses: $0, jitter: 0.5).seconds } == [0, 0, 2, 4, 8, 16, 16, 16])
+        #expect(policy.delay(afterFailures: 1, losses: 2, jitter: 0.5).seconds == 4)
     }
 
     private func candidate(_ name: String, _ memory: Int64, lane: Lane = .light, cpu: Int = 0, alone: Bool = false) -> Admission.Candidate {

@@ -19,6 +19,7 @@ struct JobMigrationTests {
             try db.execute(sql: "INSERT INTO job_dependency VALUES ('j0', 'j1')")
         }
         migrator.registerMigration("10") { try SQLiteJobStore.createWorkers($0) }
+        migrator.registerMigration("15") { try SQLiteJobStore.createLosses($0) }
         migrator.registerMigration("16") { try SQLiteJobStore.createFurthest($0) }
         try migrator.migrate(database)
         let store = SQLiteJobStore(database, changes: JobChanges())

@@ -98,7 +98,7 @@ struct JobStoreContract {
         #expect(try await !queue.release(old, until: nil, at: time(1_001)))
         #expect(try await queue.held([old, new]) == [new])
         #expect(try await queue.complete(new, breaks: false, at: time(1_001)))
-        #expect(try await queue.job(old.job)?.standing == JobStanding(state: .done, token: 2, crashes: 1))
+        #expect(try await queue.job(old.job)?.standing == JobStanding(state: .done, token: 2, losses: 1))
     }
 
     @Test("errors are tried again ever later and end in the dead letter with the reason; a retry revives", arguments: StoreKind.allCases)
@@ -118,7 +118,7 @@ struct JobStoreContract {
         #expect(try await !queue.retry(JobID(rawValue: "a")!, at: time(6_000)))
     }
 
-    @Test("a third crash is quarantine unless it came further meanwhile; releases are free; what cannot be helped is not tried again", arguments: StoreKind.allCases)
+    @Test("a third crash is quarantine unless it came further meanwhile; releases and a full disk are free; what cannot be helped is not tried again", arguments: StoreKind.allCases)
     func counters(kind: StoreKind) async throws {
         let queue = try await queue(kind, job("a"))
         for attempt in 1...10 { #expect(try await queue.release(lease(queue, Double(attempt)), until: nil, at: time(Double(attempt)))) }
@@ -129,22 +129,26 @@ struct JobStoreContract {
         #expect(try await queue.job(further.job)?.standing == JobStanding(state: .available, token: 13, crashes: 1, releases: 10, reason: "why"))
         for attempt in 4...5 { #expect(try await queue.fail(lease(queue, Double(attempt) * 1_000), .crash, jitter: 0, at: time(Double(attempt) * 1_000))) }
         #expect(try await state(queue, "a") == .quarantined)
+        try await queue.enqueue([job("full")], owner: "f", at: time(0))
+        for attempt in 1...20 { #expect(try await queue.fail(lease(queue, 6_000 + Double(attempt) * 10), .noRoom, jitter: 0, at: time(6_000 + Double(attempt) * 10))) }
+        #expect(try await queue.job(JobID(rawValue: "full")!)?.standing == JobStanding(state: .available, token: 20, releases: 20, reason: "why"))
+        try await queue.cancel(owner: "f", at: time(7_000))
         try await queue.enqueue([job("p")], owner: "h", at: time(0))
         #expect(try await queue.fail(lease(queue, 9_000), .permanent, jitter: 0, at: time(9_000)))
         #expect(try await state(queue, "p") == .failed)
     }
 
-    @Test("a worker's death is a crash of every job it ran, and those run alone from then on", arguments: StoreKind.allCases)
+    @Test("a worker's death counts with every job it ran, as no crash of theirs, and those run alone from then on", arguments: StoreKind.allCases)
     func workerDeath(kind: StoreKind) async throws {
         let queue = try await queue(kind, job("a"), job("b"))
         _ = try await queue.claim(["stage"], by: worker, most: 2, at: time(1))
         _ = try await queue.rescue(worker, at: time(2))
         try await queue.register(worker, at: time(3))
         #expect(try await queue.candidates(by: worker, at: time(100)).map(\.runsAlone) == [true, true])
-        #expect(try await queue.all().map(\.standing) == Array(repeating: JobStanding(state: .available, token: 1, crashes: 1, runsAlone: true, reason: "its worker died"), count: 2))
+        #expect(try await queue.all().map(\.standing) == Array(repeating: JobStanding(state: .available, token: 1, losses: 1, runsAlone: true, reason: "its worker died"), count: 2))
         _ = try await queue.claim(["stage"], by: worker, most: 2, at: time(100))
         try await queue.disown(worker, at: time(101))
-        #expect(try await queue.all().map(\.standing.crashes) == [1, 1])
+        #expect(try await queue.all().map(\.standing.losses) == [1, 1])
         #expect(try await queue.workers().isEmpty)
     }
 

@@ -105,10 +105,11 @@ final class KilledServer: Sendable {
         let process: Spawned
         let base: String
 
-        init(_ data: URL, killedAt at: Int?, arm: String, report: String) throws {
-            let arguments = ["serve", "--data", data.path, "--port", "0", "--pipelines", Checkout.pipelines.path, "--log-level", "critical", "--movable-clock"]
+        /// `under`: what `syscall-kill` is told before the program; nil without it.
+        init(_ data: URL, under words: [String]?, pipelines: URL = Checkout.pipelines, _ more: [String] = []) throws {
+            let arguments = ["serve", "--data", data.path, "--port", "0", "--pipelines", pipelines.path, "--log-level", "critical", "--movable-clock"] + more
             let program = Checkout.program("mitschnitt")
-            process = try Spawned(at == nil ? program : Checkout.program("syscall-kill"), (at.map { [data.path, "\($0)", arm, report, program] } ?? []) + arguments, withErrors: true)
+            process = try Spawned(words == nil ? program : Checkout.program("syscall-kill"), (words.map { $0 + [program] } ?? []) + arguments, withErrors: true)
             let line = process.readLine()
             guard line.hasPrefix("listening on ") else {
                 let rest = String(decoding: process.readAll(), as: UTF8.self)
@@ -132,7 +133,7 @@ final class KilledServer: Sendable {
         }
     }
 
-    func server(_ data: URL, killedAt at: Int? = nil) throws -> Server { try Server(data, killedAt: at, arm: arm, report: report) }
+    func server(_ data: URL, killedAt at: Int? = nil) throws -> Server { try Server(data, under: at.map { [data.path, "\($0)", arm, report] }) }
     func startCounting() { _ = FileManager.default.createFile(atPath: arm, contents: nil) }
 
     /// Polls until something holds; false where the server died or a minute went by.

@@ -1,5 +1,6 @@
 import Catalog
 import Foundation
+import Glibc
 import GRDB
 import JobQueue
 import Media
@@ -62,6 +63,41 @@ struct PoisonTests {
         #expect(await metric(rights, "crashed") == 3)
         #expect(await metric(rights, "done") == 1)
         await rights.recorder.shutDown()
+    }
+
+    @Test("a withdrawal in the middle of a stage kills its child, and nothing with the person in it is published")
+    func withdrawal() async throws {
+        let rights = try rights("hang@waveform")
+        let recorder = rights.recorder
+        let made = try await rights.imported(["A": [.audio], "B": [.audio]], pipeline: "poison", isMade: false)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await StageWorker(recorder: recorder).run() }
+            defer { group.cancelAll() }
+            let child = try await hanging(rights, made.id)
+            _ = try await recorder.decide(ConsentRequest(decision: .withdrawn), on: made.id, as: made.principal("A"))
+            for _ in 0..<1_000 where kill(child, 0) == 0 { try await Task.sleep(for: .milliseconds(10)) }
+            #expect(kill(child, 0) != 0, "the child lives")
+            // It is made again without them, and hangs again.
+            #expect(try await hanging(rights, made.id) != child)
+            let renditions = try await recorder.renditions(of: made.id, as: rights.moderator)
+            #expect(renditions.map(\.contains) == [[made.people["B"]!]] && renditions.map(\.kind) == ["mix"])
+        }
+        await recorder.shutDown()
+    }
+
+    /// The child of the waveform's stage, once it is there.
+    private func hanging(_ rights: Rights, _ id: RecordingID) async throws -> pid_t {
+        let program = rights.recorder.configuration.stageExecutable
+        for _ in 0..<2_000 {
+            let jobs = try await rights.recorder.catalog.read { [jobs = rights.recorder.jobs] in try jobs.currentJobs(owner: id.rawValue, in: $0) }
+            if jobs.contains(where: { $0.kind == "waveform" && $0.state == .running }) {
+                let processes = try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }
+                // Another process may be gone before it is looked at.
+                if let child = processes.first(where: { (try? String(contentsOfFile: "/proc/\($0)/cmdline", encoding: .utf8))?.hasPrefix(program) == true }) { return child }
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        throw KilledServer.Broken(description: "no waveform is made")
     }
 
     @Test("what its stage did not read back is not published")

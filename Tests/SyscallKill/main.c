@@ -1,11 +1,15 @@
-// syscall-kill FOLDER N ARM REPORT PROGRAM [ARGUMENT...]
+// syscall-kill [--children] [--errno=EIO|ENOSPC] [--until=FILE] FOLDER N ARM REPORT PROGRAM [ARGUMENT...]
 //
 // Runs a program and kills it (SIGKILL) right before its N-th state-changing system call on a file below FOLDER: real calls of the real
 // program, counted over all its threads, none of its children's. Counting begins when the file ARM is there ("-": at once); N = 0 only counts.
 // REPORT gets a line for each: number, call, path. Ends with the program's status, or 128 and the signal.
 //
-// The kernel asks before each call (seccomp_unotify(2), Linux 5.5). Reading another process's paths needs CAP_SYS_PTRACE, because the program
-// makes itself undumpable: run as root.
+// --children: the calls of its children are counted and not its own, and it is the child that is killed, once.
+// --errno: nobody is killed; the N-th call is not made and fails with that error. With --until every call from the N-th on fails, until FILE is
+// there. ENOSPC meets only those that may take room: not what removes, renames, syncs or opens a file that is there.
+//
+// The kernel asks before each call (seccomp_unotify(2), Linux 5.5), or gives its caller the answer that it gets here. Reading another process's
+// paths needs CAP_SYS_PTRACE, because the program makes itself undumpable: run as root.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +43,8 @@ static const struct { int number; const char *name; enum form form; } calls[] = 
 enum { call_count = sizeof calls / sizeof calls[0] };
 
 static pid_t child;
+static int is_about_children, error_code, is_disk_full;
+static const char *until;
 static void forward(int signal) { if (child > 0) kill(child, signal); }
 static void fail(const char *what) { perror(what); exit(125); }
 
@@ -105,6 +111,30 @@ static void find(const struct seccomp_notif *asked, enum form form, char out[819
     if (name[0] == '/' || !base[0]) snprintf(out, 8192, "%s", name); else snprintf(out, 8192, "%s/%s", base, name);
 }
 
+// Whether a full disk fails this call.
+static int takes_room(int number, const char *file) {
+    switch (number) {
+    case SYS_write: case SYS_pwrite64: case SYS_writev: case SYS_pwritev: case SYS_fallocate: case SYS_mkdirat: case SYS_linkat:
+#ifdef SYS_mkdir
+    case SYS_mkdir: case SYS_link:
+#endif
+        return 1;
+    case SYS_openat: return access(file, F_OK) != 0;
+    default: return 0;
+    }
+}
+
+// The process that a thread belongs to; 0 where it is gone.
+static pid_t process_of(pid_t task) {
+    char line[128];
+    pid_t found = 0;
+    snprintf(line, sizeof line, "/proc/%d/status", task);
+    FILE *status = fopen(line, "re");
+    while (status && fgets(line, sizeof line, status)) if (sscanf(line, "Tgid: %d", &found) == 1) break;
+    if (status) fclose(status);
+    return found;
+}
+
 static int is_own(pid_t task) {
     char link[64];
     snprintf(link, sizeof link, "/proc/%d/task/%d", child, task);
@@ -112,7 +142,14 @@ static int is_own(pid_t task) {
 }
 
 int main(int count, char **words) {
-    if (count < 6) { fprintf(stderr, "syscall-kill FOLDER N ARM REPORT PROGRAM [ARGUMENT...]\n"); return 125; }
+    for (; count > 1 && strncmp(words[1], "--", 2) == 0; count--, words++) {
+        if (strcmp(words[1], "--children") == 0) is_about_children = 1;
+        else if (strcmp(words[1], "--errno=EIO") == 0) error_code = EIO;
+        else if (strcmp(words[1], "--errno=ENOSPC") == 0) error_code = ENOSPC, is_disk_full = 1;
+        else if (strncmp(words[1], "--until=", 8) == 0) until = words[1] + 8;
+        else count = 0;
+    }
+    if (count < 6) { fprintf(stderr, "syscall-kill [--children] [--errno=EIO|ENOSPC] [--until=FILE] FOLDER N ARM REPORT PROGRAM [ARGUMENT...]\n"); return 125; }
     const char *folder = words[1], *arm = words[3];
     const long last = atol(words[2]);
     const size_t length = strlen(folder);
@@ -150,19 +187,27 @@ int main(int count, char **words) {
         memset(&asked, 0, sizeof asked);
         if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) continue;  // the asking task is gone
         is_armed = is_armed || access(arm, F_OK) == 0;
+        int answer_error = 0;
         for (size_t i = 0; is_armed && i < call_count; i++) {
             if (calls[i].number != asked.data.nr) continue;
             char file[8192];
             find(&asked, calls[i].form, file);
-            if (strncmp(file, folder, length) != 0 || !is_own((pid_t)asked.pid)) break;
+            if (strncmp(file, folder, length) != 0 || is_own((pid_t)asked.pid) == is_about_children) break;
+            if (is_disk_full && !takes_room(asked.data.nr, file)) break;
             number++;
             fprintf(report, "%ld %s %s\n", number, calls[i].name, file + length);
             fflush(report);
-            if (number == last) { kill(child, SIGKILL); is_over = 1; }
+            if (error_code) {
+                if (last && (number == last || (until && number > last && access(until, F_OK) != 0))) answer_error = -error_code;
+            } else if (number == last) {
+                pid_t guilty = is_about_children ? process_of((pid_t)asked.pid) : child;
+                if (guilty > 0) kill(guilty, SIGKILL);
+                is_over = !is_about_children;
+            }
             break;
         }
         if (is_over) break;
-        struct seccomp_notif_resp answer = {.id = asked.id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+        struct seccomp_notif_resp answer = {.id = asked.id, .error = answer_error, .flags = answer_error ? 0 : SECCOMP_USER_NOTIF_FLAG_CONTINUE};
         ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);  // fails where the task is gone: then nobody waits
     }
     close(listener);

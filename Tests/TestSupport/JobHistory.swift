@@ -14,12 +14,12 @@ private struct ReferenceQueue {
         var finishedAt: Int64?
         var worker: WorkerID?
         var token: Int64 = 0
-        var errors = 0, crashes = 0, releases = 0
+        var errors = 0, crashes = 0, losses = 0, releases = 0
         var isAlone = false
     }
 
     var entries: [String: Entry] = [:]
-    let policy = RetryPolicy()
+    let policy = queuePolicy
 
     func next(_ now: WallTime) -> [String] {
         func first(_ lane: Lane) -> [String] {
@@ -47,6 +47,10 @@ private struct ReferenceQueue {
     mutating func fail(_ name: String, _ failure: JobFailure, jitter: Double, _ now: WallTime) {
         let policy = policy
         change(name) {
+            if failure == .noRoom {
+                ($0.state, $0.worker, $0.runAfter, $0.releases) = (.available, nil, (now + .seconds(5)).nanoseconds, $0.releases + 1)
+                return
+            }
             if failure == .crash { $0.crashes += 1 } else { $0.errors += 1 }
             $0.worker = nil
             if failure == .permanent || (failure == .error && $0.errors == 5) {
@@ -54,7 +58,19 @@ private struct ReferenceQueue {
             } else {
                 $0.state = failure == .crash && $0.crashes == 3 ? .quarantined : .available
             }
-            if $0.state == .available { $0.runAfter = (now + policy.delay(afterFailures: $0.errors + $0.crashes, jitter: jitter)).nanoseconds } else { $0.finishedAt = now.nanoseconds }
+            if $0.state == .available { $0.runAfter = (now + policy.delay(afterFailures: $0.errors + $0.crashes, losses: $0.losses, jitter: jitter)).nanoseconds } else { $0.finishedAt = now.nanoseconds }
+        }
+    }
+
+    mutating func lose(_ name: String, _ now: WallTime) {
+        let policy = policy
+        change(name) {
+            ($0.losses, $0.isAlone, $0.worker) = ($0.losses + 1, true, nil)
+            if $0.losses == policy.lossesMax {
+                ($0.state, $0.finishedAt) = (.quarantined, now.nanoseconds)
+            } else {
+                ($0.state, $0.runAfter) = (.available, (now + policy.delay(afterFailures: $0.errors + $0.crashes, losses: $0.losses, jitter: 0)).nanoseconds)
+            }
         }
     }
 
@@ -124,8 +140,7 @@ public struct JobHistory: Sendable {
                 if isBlamed { _ = try await queue.rescue(worker, at: now) } else { try await queue.disown(worker, at: now) }
                 for (name, entry) in model.entries where entry.worker == worker {
                     if isBlamed {
-                        model.change(name) { $0.isAlone = true }
-                        model.fail(name, .crash, jitter: 0, now)
+                        model.lose(name, now)
                     } else {
                         model.giveBack(name, now)
                     }
@@ -135,7 +150,7 @@ public struct JobHistory: Sendable {
                 guard let name = names.filter({ model.entries[$0]!.state.isDead }).randomElement(using: &random) ?? names.randomElement(using: &random) else { continue }
                 let isDead = model.entries[name]!.state.isDead
                 if try await queue.retry(JobID(rawValue: name)!, at: now) != isDead { broken.append("seed \(seed), step \(step): retry of \(name)") }
-                if isDead { model.change(name) { ($0.state, $0.errors, $0.crashes, $0.runAfter, $0.finishedAt) = (.available, 0, 0, now.nanoseconds, nil) } }
+                if isDead { model.change(name) { ($0.state, $0.errors, $0.crashes, $0.losses, $0.runAfter, $0.finishedAt) = (.available, 0, 0, 0, now.nanoseconds, nil) } }
             case 9 where step % 3 == 0:
                 guard let name = names.randomElement(using: &random) else { continue }
                 if Bool.random(using: &random) {
@@ -195,12 +210,12 @@ public struct JobHistory: Sendable {
             guard try await queue.release(lease, until: date, at: now) == holds else { return false }
             if holds { model.giveBack(name, date ?? now) }
         case 2, 3:
-            let failure = [JobFailure.error, .error, .crash, .permanent].randomElement(using: &random)!
+            let failure = [JobFailure.error, .error, .crash, .permanent, .noRoom].randomElement(using: &random)!
             guard try await queue.fail(lease, failure, jitter: jitter, at: now) == holds else { return false }
             if holds { model.fail(name, failure, jitter: jitter, now) }
         case 4:
             guard try await queue.checkpoint(lease) == holds else { return false }
-            if holds { model.change(name) { $0.crashes = 0 } }
+            if holds { model.change(name) { ($0.crashes, $0.losses) = (0, 0) } }
         case 5: return try await queue.held([lease]).contains(lease) == holds
         default:
             guard try await queue.complete(lease, breaks: false, at: now) == holds else { return false }
@@ -218,7 +233,7 @@ public struct JobHistory: Sendable {
             let entry = ReferenceQueue.Entry(
                 owner: job.owner, state: job.state, needs: known?.needs ?? [], lane: job.lane, priority: job.priority, runAfter: job.runAfter.nanoseconds, createdAt: job.createdAt.nanoseconds,
                 finishedAt: job.finishedAt?.nanoseconds, worker: job.worker, token: job.standing.token, errors: job.standing.errors, crashes: job.standing.crashes,
-                releases: job.standing.releases, isAlone: job.standing.runsAlone)
+                losses: job.standing.losses, releases: job.standing.releases, isAlone: job.standing.runsAlone)
             if known != entry { return "\(place): \(job.id) is \(entry), not \(known.map { "\($0)" } ?? "there")" }
             return job.state == .blocked && job.standing.pendingDependencies != known?.needs.count ? "\(place): \(job.id) waits for \(job.standing.pendingDependencies)" : nil
         }

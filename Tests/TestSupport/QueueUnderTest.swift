@@ -36,10 +36,17 @@ public protocol QueueUnderTest: Sendable {
 
 public struct Broken: Error, Equatable { public init() {} }
 
-/// Any store as the suite asks it. Delays are those of the standard policy.
+/// The rules by which stores are tested.
+let queuePolicy: RetryPolicy = {
+    var policy = RetryPolicy()
+    policy.lossesMax = 5
+    return policy
+}()
+
+/// Any store as the suite asks it. Delays are those of the standard policy; deaths of workers come to their limit sooner, so that histories reach it.
 public struct StoreUnderTest<Store: JobStore>: QueueUnderTest {
     public let store: Store
-    private let policy = RetryPolicy()
+    private let policy = queuePolicy
 
     public init(_ store: Store) { self.store = store }
 
@@ -113,9 +120,10 @@ public enum StoreKind: String, CaseIterable, Sendable {
 
 /// A job database in a file, as durable as the catalog.
 public enum JobDatabase {
-    public static func open(_ path: String) throws -> SQLiteJobStore {
+    /// `busy`: seconds for which a lock of somebody else is waited for.
+    public static func open(_ path: String, busy: Double = 10) throws -> SQLiteJobStore {
         var configuration = Configuration()
-        configuration.busyMode = .timeout(10)
+        configuration.busyMode = .timeout(busy)
         let pool = try DatabasePool(path: path, configuration: configuration)
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
         try pool.write { db in if try !db.tableExists("worker") { try SQLiteJobStore.createTables(db) } }

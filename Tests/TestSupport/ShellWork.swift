@@ -14,6 +14,8 @@ public final class ShellWork: JobWork {
     public let kinds: Set<JobKind>
     /// The ids of jobs in the order in which they ended or changed hands.
     public let settled = Mutex<[JobID]>([])
+    /// How often the store could not be read or written.
+    public let storeFailures = Mutex(0)
 
     private let wall: Nanoseconds?
 
@@ -35,7 +37,7 @@ public final class ShellWork: JobWork {
     }
 
     public func settle(_ job: Job, in transaction: SQLiteJobStore.Transaction) throws { settled.withLock { $0.append(job.id) } }
-    public func note(_ event: JobNote) {}
+    public func note(_ event: JobNote) { if case .storeFailed = event { storeFailures.withLock { $0 += 1 } } }
 
     /// Proof of `@unchecked`: the process is started and killed under the lock.
     private final class Child: @unchecked Sendable {

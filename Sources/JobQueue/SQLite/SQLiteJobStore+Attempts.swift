@@ -129,12 +129,12 @@ extension SQLiteJobStore {
         var after = job.standing
         guard case .applied(let delay) = after.apply(event, policy: policy) else { return false }
         try db.cachedStatement(sql: """
-            UPDATE job SET state = ?, pending_dependencies = ?, errors = ?, crashes = ?, releases = ?, runs_alone = ?, reason = ?, run_after = ?,
+            UPDATE job SET state = ?, pending_dependencies = ?, errors = ?, crashes = ?, losses = ?, releases = ?, runs_alone = ?, reason = ?, run_after = ?,
               worker = CASE WHEN ?1 = 'running' THEN worker END, progress = CASE WHEN ?1 = 'done' THEN 1 ELSE progress END,
               furthest = CASE WHEN ?1 = 'done' THEN 1 ELSE furthest END, finished_at = ?
             WHERE id = ? AND lease_token = ? AND state = ?
             """).execute(arguments: [
-                after.state.rawValue, after.pendingDependencies, after.errors, after.crashes, after.releases, after.runsAlone, after.reason,
+                after.state.rawValue, after.pendingDependencies, after.errors, after.crashes, after.losses, after.releases, after.runsAlone, after.reason,
                 delay.map { now + $0 }?.nanoseconds ?? job.runAfter.nanoseconds, after.state.isFinal ? now.nanoseconds : nil, job.id.rawValue, job.standing.token, job.state.rawValue,
             ])
         // Cancelled, or to be claimed: somebody has to look.

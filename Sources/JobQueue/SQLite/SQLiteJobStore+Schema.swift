@@ -6,11 +6,15 @@ extension SQLiteJobStore {
     public static func createTables(_ db: Database) throws {
         try createFirstTables(db)
         try createWorkers(db)
+        try createLosses(db)
         try createFurthest(db)
     }
 
     /// Migration 010: workers with locks and beats, lanes, demands, pauses, and states by their present names. Runs with foreign keys off.
     public static func createWorkers(_ db: Database) throws { try db.execute(sql: second) }
+
+    /// Migration 015: deaths of workers are no crashes.
+    public static func createLosses(_ db: Database) throws { try db.execute(sql: "ALTER TABLE job ADD COLUMN losses INTEGER NOT NULL DEFAULT 0") }
 
     /// Migration 016: how far a job ever came, whatever its present attempt does.
     public static func createFurthest(_ db: Database) throws {
@@ -123,7 +127,7 @@ extension Job {
         self.init(
             id: id, owner: row["owner"], run: row["run"], kind: JobKind(rawValue: row["kind"]), name: row["name"], payload: row["payload"], lane: lane, priority: row["priority"],
             standing: JobStanding(state: state, pendingDependencies: row["pending_dependencies"], token: row["lease_token"], errors: row["errors"], crashes: row["crashes"],
-                                  releases: row["releases"], runsAlone: row["runs_alone"], reason: row["reason"]),
+                                  losses: row["losses"], releases: row["releases"], runsAlone: row["runs_alone"], reason: row["reason"]),
             runAfter: WallTime(nanoseconds: row["run_after"]), worker: (row["worker"] as String?).flatMap { WorkerID(rawValue: $0) }, progress: row["progress"], furthest: row["furthest"],
             declared: Demand(cpuShares: row["cpu_shares"], memoryBytes: row["memory_bytes"], diskBytes: row["disk_bytes"]),
             createdAt: WallTime(nanoseconds: row["created_at"]), startedAt: time("started_at"), finishedAt: time("finished_at"))
