@@ -30,7 +30,7 @@ public final class JobChanges: Sendable {
         let name = "\(WorkerID.random()).bell"
         own = try LockedFile(folder.appending(path: name).path)
         watch = try FolderWatch(folder.path, except: name)
-        watch?.start { [weak self] in self?.wake() }
+        watch?.onEvent { [weak self] in self?.wake() }
     }
 
     deinit { watch?.stop() }
@@ -108,53 +108,6 @@ public final class Bell: Sendable {
                 return waiting
             }
             waiting?.resume()
-        }
-    }
-}
-
-/// Events of the files in one folder.
-///
-/// Proof of `@unchecked`: set up in `init`, then never changed; Dispatch's own calls on a source are safe from any thread.
-private final class FolderWatch: @unchecked Sendable {
-    private let source: any DispatchSourceRead
-    private let descriptor: Int32
-    private let except: String
-
-    init(_ folder: String, except: String) throws {
-        self.except = except
-        descriptor = inotify_init1(Int32(IN_CLOEXEC | IN_NONBLOCK))
-        guard descriptor >= 0, inotify_add_watch(descriptor, folder, UInt32(IN_MODIFY | IN_CLOSE_WRITE)) >= 0 else {
-            let code = errno
-            if descriptor >= 0 { close(descriptor) }
-            throw LockedFile.Unusable(description: "\(folder) cannot be watched: \(String(cString: strerror(code)))")
-        }
-        source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: DispatchQueue(label: "mitschnitt.jobs.folder"))
-    }
-
-    func start(_ body: @escaping @Sendable () -> Void) {
-        source.setEventHandler { [descriptor, except] in
-            if Self.drain(descriptor, except) { body() }
-        }
-        source.setCancelHandler { [descriptor] in _ = close(descriptor) }
-        source.activate()
-    }
-
-    func stop() { source.cancel() }
-
-    /// Whether any event is about another file than our own. An overflow of the queue counts as one.
-    private static func drain(_ descriptor: Int32, _ except: String) -> Bool {
-        var isOther = false
-        var buffer = [UInt8](repeating: 0, count: 16 << 10)
-        while true {
-            let count = read(descriptor, &buffer, buffer.count)
-            guard count > 0 else { return isOther }
-            var at = 0
-            while at + MemoryLayout<inotify_event>.size <= count {
-                let length = buffer.withUnsafeBytes { Int($0.loadUnaligned(fromByteOffset: at + 12, as: UInt32.self)) }
-                let name = buffer[(at + 16)..<min(at + 16 + length, count)].prefix { $0 != 0 }
-                if String(decoding: name, as: UTF8.self) != except { isOther = true }
-                at += 16 + length
-            }
         }
     }
 }
