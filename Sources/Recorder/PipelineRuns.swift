@@ -53,9 +53,11 @@ extension Recorder {
         // What is being rendered while it runs comes in one piece; what that was given up for does not.
         let live = liveRenditions.run(of: id)
         let plan = Plan(pipeline, tracks: tracks, seconds: live?.isSpent ?? true ? seconds : 0)
-        let jobs = try plan.jobs.map { job in
+        // Of jobs as old as each other the queue takes that of the lowest id first: ids that rise make it the plan's order, the longest parts first.
+        let ids = plan.jobs.map { _ in JobID.random() }.sorted { $0.rawValue < $1.rawValue }
+        let jobs = try zip(ids, plan.jobs).map { jobID, job in
             let payload = StagePayload(recording: id, purpose: pipeline.purpose(of: job.stageName), job: job, pipelineDigest: pipeline.digest, retentionDays: retentionDays(job))
-            return NewJob(id: .random(), kind: StageWorker.kind(of: job.kind), name: job.name, payload: String(decoding: try JSONEncoder().encode(payload), as: UTF8.self),
+            return NewJob(id: jobID, kind: StageWorker.kind(of: job.kind), name: job.name, payload: String(decoding: try JSONEncoder().encode(payload), as: UTF8.self),
                           lane: StageWorker.lane(of: job.kind), priority: StageWorker.lane(of: job.kind) == .heavy ? 0 : 10, dependencies: job.dependencies,
                           furthest: live?.share(of: job.name) ?? 0)
         }

@@ -55,10 +55,10 @@ public struct Plan: Hashable, Sendable {
         }
     }
 
-    /// A long picture's parts, each at least as long as `part_seconds`; none for a short one.
+    /// A long picture's parts; none for a short one.
     private static func parts(of stage: Pipeline.Stage, seconds: Double, after dependencies: [PlannedJob]) -> [PlannedJob] {
-        guard stage.kind == .compose, let length = stage.parameters.partSeconds, length > 0, let output = stage.outputs.first, seconds.isFinite else { return [] }
-        let count = min(StagePart.countMax, Int(min(seconds, 86_400)) / length)
+        guard stage.kind == .compose, let length = stage.parameters.partSeconds, let output = stage.outputs.first else { return [] }
+        let count = StagePart.count(seconds: seconds, length: length)
         guard count > 1 else { return [] }
         // The mix is not waited for: it is joined at the end.
         let tracks = dependencies.filter { $0.kind == .depacketize }.map(\.name)

@@ -28,9 +28,14 @@ public struct StageOrder: Codable, Sendable {
 }
 
 /// One of several parts of a picture that are made side by side.
+///
+/// All are equally long but the last four, of which two have a half and two a quarter: equal parts on two workers leave one of them idle for
+/// a whole part where their number is odd, or where one is dearer than another. The lengths follow from the number of parts alone.
 public struct StagePart: Hashable, Codable, Sendable {
     /// Most parts of one picture.
     public static let countMax = 240
+    /// In quarters of a whole part, those at the end.
+    private static let lastQuarters = [2, 2, 1, 1]
     /// From 0.
     public var index: Int
     public var count: Int
@@ -40,10 +45,20 @@ public struct StagePart: Hashable, Codable, Sendable {
         self.count = count
     }
 
-    /// Its ticks of `all`: parts differ by one at most, and every tick is in exactly one.
+    /// In how many parts a picture of `seconds` is made, none of whose whole ones is shorter than `length`; 1 for a picture of less than two.
+    public static func count(seconds: Double, length: Int) -> Int {
+        guard length > 0, seconds.isFinite, seconds >= Double(2 * length) else { return 1 }
+        // The last four take the place of one and a half.
+        return min(countMax, Int(min(seconds, 86_400) / Double(length) + 2.5))
+    }
+
+    /// Its ticks of `all`, of which every one is in exactly one part. Few parts, or few ticks, are divided equally: they differ by one at most.
     public func ticks(of all: Int) -> Range<Int> {
         guard count > 0, (0..<count).contains(index), all >= 0 else { return 0..<0 }
-        return all * index / count..<all * (index + 1) / count
+        let last = Self.lastQuarters
+        guard count > last.count, all >= 4 * count else { return all * index / count..<all * (index + 1) / count }
+        let quarters = { (parts: Int) in 4 * min(parts, count - last.count) + last.prefix(max(0, parts - count + last.count)).reduce(0, +) }
+        return all * quarters(index) / quarters(count)..<all * quarters(index + 1) / quarters(count)
     }
 }
 
@@ -108,7 +123,8 @@ public struct StageParameters: Hashable, Codable, Sendable {
     public var preset: String = "veryfast"
     public var constantRateFactor: Double = 25
     public var threads: Int = 2
-    /// compose: seconds of a part, where a recording is at least two of them long: parts are made side by side. Nil or 0: in one piece.
+    /// compose: seconds of a part at least, where a recording is two of them long: parts are made side by side (``StagePart``). Nil or 0: in one
+    /// piece.
     public var partSeconds: Int?
     /// compose: longest time a camera's last picture is held when nothing new comes, in seconds.
     public var holdSeconds: Double = 1

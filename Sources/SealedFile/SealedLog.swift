@@ -44,8 +44,8 @@ public struct SealedLogOpener: Sendable {
         case damaged
     }
 
-    /// Bytes that are read at once.
-    static let readBytes = 1 << 17
+    /// Bytes that are read at once: what of a block is cut off at their end is moved to the front each time.
+    static let readBytes = 1 << 18
     /// In front of what is fed first: a block's nonce is put over what came before it.
     private static let roomBytes = ChunkCipher.nonceBytes
 

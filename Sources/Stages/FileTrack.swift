@@ -143,7 +143,7 @@ final class FileTrack {
     func finish(_ run: StageRun) throws -> StageResult? {
         guard origin != nil else { return nil }
         try muxer.finish()
-        run.expect(try run.output(), .track(packets: verdict.packets, last: Nanoseconds(count: last)))
+        run.expect(try run.output(), .track(packets: verdict.packets, last: Nanoseconds(count: last), isInOrder: false))
         let report = try StageRun.report(track: sink, start: wall(0), duration: Nanoseconds(count: end))
         verdict.malformed = file.isDamaged ? 1 : 0
         (verdict.first, verdict.last) = (wall(0), wall(end))

@@ -6,6 +6,8 @@ import Media
 final class TrackFileWriter {
     /// Codecs of one track that are kept; a demuxer takes as many streams.
     static let codecsMax = Demuxer.streamsMax
+    /// Bytes after which a cluster is closed.
+    private static let clusterBytes = 1 << 19
 
     /// The first unit's.
     private(set) var codec: Codec?
@@ -79,8 +81,9 @@ final class TrackFileWriter {
     }
 
     private func open(_ unit: AccessUnit, _ first: CodedStream) throws {
-        // The sealed file authenticates every byte; a checksum beside it takes a fifth of the time.
-        let muxer = try Muxer(sink, as: .matroska, options: ["write_crc32": "0"], isDirect: true)
+        // The sealed file authenticates every byte; a checksum beside it takes a fifth of the time. A cluster is put together in memory before it
+        // is sealed: one of this size stays in a core's own cache meanwhile.
+        let muxer = try Muxer(sink, as: .matroska, options: ["write_crc32": "0", "cluster_size_limit": "\(Self.clusterBytes)"], isDirect: true)
         let all = declared.contains { $0.0 == unit.codec } ? declared : [(unit.codec, first)] + declared
         for (codec, stream) in all.prefix(Self.codecsMax) {
             streams[codec] = (try muxer.addStream(stream), !stream.format.isAudio, stream.format == .vp8)

@@ -14,7 +14,7 @@ extension Verification {
             guard source.length == bytes else { throw Self.failure("it has \(source.length) bytes of \(bytes)") }
             let demuxer = try Demuxer(source, as: container)
             switch expectation {
-            case .track(let packets, let last):
+            case .track(let packets, let last, _):
                 // The sender's packets are not decoded here.
                 try readEnds(demuxer, last: last.seconds, within: 0.1, decodes: false)
                 return OutputVerification(packets: packets)
@@ -46,7 +46,7 @@ extension Verification {
     }
 
     /// Reads the first seconds, then those before `last`, where the last packet must begin.
-    private func readEnds(_ demuxer: Demuxer, last: Double, within tolerance: Double, decodes: Bool) throws {
+    func readEnds(_ demuxer: Demuxer, last: Double, within tolerance: Double, decodes: Bool) throws {
         var found = -Double.infinity
         for from in [nil, max(0, last - Self.endSeconds)] {
             if let from {

@@ -6,8 +6,9 @@ import SealedFile
 
 /// What an output must turn out to be when it is read again.
 enum OutputExpectation {
-    /// So many packets, in the order of time, the last of which begins at `last`. Their payload is a stranger's, and not decoded.
-    case track(packets: Int, last: Nanoseconds)
+    /// So many packets, the last of which begins at `last`, in the order of time unless a finished file had them otherwise; an index that leads to
+    /// key packets. Their payload is a stranger's, and not decoded.
+    case track(packets: Int, last: Nanoseconds, isInOrder: Bool = true)
     /// Sound of so many samples at 48 kHz, up to a frame of its codec, all of it decoded.
     case sound(packets: Int, samples: Int)
     /// One picture for each tick from 0 on, and so many packets of sound beside them, or none.
@@ -81,7 +82,7 @@ struct Verification {
 
     private func compare(_ source: CheckedSource, _ expectation: OutputExpectation) throws -> OutputVerification {
         switch expectation {
-        case .track(let packets, let last): try track(source, packets, last)
+        case .track(let packets, let last, let isInOrder): try track(source, packets, last, isInOrder)
         case .sound(let packets, let samples): try sound(source, packets, samples)
         case .movie(let pictures, let rate, let soundPackets, let depth): try movie(source, pictures, rate, soundPackets, depth)
         case .peaks(let points): try peaks(source, points)
@@ -109,13 +110,18 @@ struct Verification {
         return count
     }
 
-    private func track(_ source: CheckedSource, _ packets: Int, _ last: Nanoseconds) throws -> OutputVerification {
-        var end = 0.0
-        let count = try read(try Demuxer(source, as: container), packets) { packet, stream in end = max(end, Double(packet.pts) * stream.timeBase.value) }
-        guard count == packets else { throw Self.failure("\(count) packets of \(packets)") }
+    /// Its packets are counted and its index is followed in the file's own bytes; then a demuxer opens it and gets at both of its ends. What the
+    /// packets carry is as it was written where every chunk authenticates.
+    private func track(_ source: CheckedSource, _ packets: Int, _ last: Nanoseconds, _ isInOrder: Bool) throws -> OutputVerification {
+        guard container == .matroska else { throw Self.failure("a track is no \(container.rawValue)") }
+        let outline = try MatroskaOutline(source, progress: progress)
+        guard outline.packets == packets else { throw Self.failure("\(outline.packets) packets of \(packets)") }
+        guard outline.isInOrder || !isInOrder else { throw Self.failure("a packet comes after a later one") }
         // Matroska counts milliseconds, and takes a decoder's delay off the times of sound.
+        let end = Double(outline.lastMs) / 1_000
         guard abs(end - last.seconds) <= 0.1 else { throw Self.failure("its last packet is at \(end) s, not at \(last.seconds)") }
-        return OutputVerification(packets: count)
+        try readEnds(Demuxer(source, as: container), last: last.seconds, within: 0.1, decodes: false)
+        return OutputVerification(packets: outline.packets)
     }
 
     private func sound(_ source: CheckedSource, _ packets: Int, _ samples: Int) throws -> OutputVerification {

@@ -2,10 +2,10 @@ import Foundation
 
 /// Figures beside the peers', measured side by side in one run: CPU seconds of whole processes, and ratios.
 ///
-/// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` lengthens the group's meeting (6 by default),
+/// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` makes the group's meeting (6 by default) or the import in parts (10) longer or shorter,
 /// `--streams N` takes fewer than 1,000 streams to the gate, in recordings of at most 200; `--silence dtx` or `--silence muted` one of the group's cells;
 /// `--only jobs,capture,gate,media,remux,parts,group,sweep,live` leaves the others out; `live` is run only where it is named, for it takes
-/// `--minutes` of real time (`--ordinary`: rendered after the end, for comparison).
+/// `--minutes` of real time (`--ordinary`: rendered after the end, for comparison). `--timeline`: when each job of the import in parts ran.
 @main
 struct Bench {
     static func main() async throws {
@@ -35,13 +35,13 @@ struct Bench {
             try MediaBench(folder: folder).run()
         }
         if only.contains("remux") {
-            print("\ndepacketize and remux: a sealed packet log to Matroska, three rounds each, median")
+            print("\ndepacketize and remux: a sealed packet log to Matroska, five rounds each by turns, median")
             try await RemuxBench(folder: folder).run()
         }
         if only.contains("parts") {
-            let length = max(10, minutes)
+            let length = value("--minutes") == nil ? 10 : minutes
             print("\nparts: an import of \(length) minutes in parts of a minute, by one worker and by two; at least \(PartsBench.ratioMin)x")
-            try await PartsBench(folder: folder, minutes: length).run()
+            try await PartsBench(folder: folder, minutes: length, isTimelineTold: arguments.contains("--timeline")).run()
         }
         if only.contains("sweep") {
             print("\nsweep: \(SweepBench.artefacts) expired artefacts of \(SweepBench.artefacts / SweepBench.perRecording) recordings; limit \(SweepBench.limitSeconds) s")

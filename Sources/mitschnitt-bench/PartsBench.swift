@@ -8,6 +8,8 @@ import Recorder
 struct PartsBench {
     let folder: URL
     let minutes: Int
+    /// Whether every job is a row.
+    var isTimelineTold = false
     static let people = 4
     static let ratioMin = 1.85
 
@@ -21,7 +23,9 @@ struct PartsBench {
         let two = try await make(captures, pipelines, workers: 2)
         guard one.bytes == two.bytes else { throw BenchFailure(description: "two workers made \(two.bytes) bytes, one \(one.bytes)") }
         row("one worker, \(minutes) min of \(Self.people) pictures", String(format: "%.1f s", one.seconds))
+        tell(one.jobs)
         row("two workers, the same bytes", String(format: "%.1f s", two.seconds), String(format: "%.2fx as fast", one.seconds / two.seconds))
+        tell(two.jobs)
         row("at least", String(format: "%.2fx", Self.ratioMin), one.seconds / two.seconds >= Self.ratioMin ? "pass" : "FAIL")
     }
 
@@ -41,7 +45,25 @@ struct PartsBench {
         return path
     }
 
-    private func make(_ captures: [String], _ pipelines: URL, workers: Int) async throws -> (seconds: Double, bytes: Int) {
+    /// When which job ran, in seconds from the start.
+    private struct Timed {
+        var name: String
+        var kind: String
+        var from: Double
+        var to: Double
+    }
+
+    /// Where the time went: what no second worker can take over, and how long the last part was waited for.
+    private func tell(_ jobs: [Timed]) {
+        if isTimelineTold { for job in jobs { row("    \(job.name)", String(format: "%6.2f to %6.2f s", job.from, job.to), String(format: "%.2f s", job.to - job.from)) } }
+        let parts = jobs.filter { $0.kind == "compose-part" }
+        guard let first = parts.map(\.from).min(), let end = parts.map(\.to).max(), let last = jobs.map(\.to).max() else { return }
+        let alone = end - (parts.map(\.to).sorted().dropLast().last ?? first)
+        row("  before the first part, after the last", String(format: "%.1f s, %.1f s", first, last - end))
+        row("  \(parts.count) parts, together; the last of them alone", String(format: "%.1f s, %.1f s", parts.reduce(0) { $0 + $1.to - $1.from }, alone))
+    }
+
+    private func make(_ captures: [String], _ pipelines: URL, workers: Int) async throws -> (seconds: Double, bytes: Int, jobs: [Timed]) {
         let data = folder.appending(path: "parts\(workers)")
         let stage = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "mitschnitt-stage").path
         var configuration = RecorderConfiguration(data: data, pipelines: pipelines, stageExecutable: stage)
@@ -54,13 +76,16 @@ struct PartsBench {
             ImportRequest.Stream(people: ["\(place)"], kind: .video, sdp: "v=0\r\nm=video \(20_000 + 2 * place) RTP/AVP 96\r\nc=IN IP4 127.0.0.1\r\na=rtpmap:96 VP8/90000\r\n")
         }
         let imported = try await recorder.importCaptures(ImportRequest(pipeline: "meeting", captures: captures, people: people, streams: streams)) { _ in }
-        let start = Measured.now()
+        let (start, began) = (Measured.now(), Date().timeIntervalSince1970)
         await StageWorker(recorder: recorder).runUntilEmpty()
         let seconds = Measured.now() - start
         let made = try await recorder.renditions(of: imported.recording, as: imported.moderator)
+        let jobs = try await recorder.jobs(states: [], as: Principal(role: .operator, subject: "bench")).jobs.compactMap { job in
+            job.startedAt.flatMap { from in job.finishedAt.map { Timed(name: job.name.hasPrefix("tracks/") ? "tracks" : job.name, kind: job.kind, from: from - began, to: $0 - began) } }
+        }
         await recorder.shutDown()
         guard let picture = made.first(where: { $0.kind == "composite" }) else { throw BenchFailure(description: "no picture was made") }
         try FileManager.default.removeItem(at: data)
-        return (seconds, picture.bytes)
+        return (seconds, picture.bytes, jobs.sorted { $0.from < $1.from })
     }
 }

@@ -84,6 +84,8 @@ struct ReuseTests {
         }
         let first = try await parts()
         #expect(first.count > 2 && Set(first.values) == ["erased"])
+        let begun = try await recorder.catalog.read { try recorder.jobs.jobs(owner: made.id.rawValue, run: 1, in: $0) }.filter { $0.kind == "compose-part" }.compactMap(\.startedAt)
+        #expect(begun.count == first.count && begun == begun.sorted(), "the longest parts come first")
         for part in first.keys {
             #expect(!FileManager.default.fileExists(atPath: recorder.configuration.artifact(made.id.rawValue, part).path))
             await #expect(throws: (any Error).self) { try await recorder.keys.key("rendition:\(part)") }

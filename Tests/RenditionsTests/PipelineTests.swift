@@ -82,7 +82,7 @@ struct PipelineTests {
                                      .init(stage: "minutes", reason: "when: nobody's audio is allowed for minutes")])
     }
 
-    @Test("a long picture is made in parts, that depend on the tracks alone, and put together with the mix; every tick is in one part", arguments: [(0.0, 0), (119, 0), (120, 2), (150, 2), (600, 10), (1e9, 240)])
+    @Test("a long picture is made in parts, that depend on the tracks alone, and put together with the mix; every tick is in one part", arguments: [(0.0, 0), (119, 0), (120, 4), (150, 5), (599.9, 12), (600, 12), (1e9, 240)])
     func parts(seconds: Double, count: Int) throws {
         let text = try String(contentsOf: Self.folder.appending(path: "meeting.yaml"), encoding: .utf8)
         let plan = Plan(try Pipeline(parsing: text), tracks: Self.tracks, seconds: seconds)
@@ -97,6 +97,25 @@ struct PipelineTests {
         for all in [0, 1, count - 1, count, 12_345] {
             #expect((0..<count).flatMap { StagePart(index: $0, count: count).ticks(of: all) } == Array(0..<all))
         }
+    }
+
+    @Test("the last four parts are a half and a quarter as long as the others, of which none is shorter than was asked for", arguments: [120, 149, 150, 311, 599, 600, 601, 3_600, 14_000])
+    func lengths(seconds: Int) {
+        let (count, all) = (StagePart.count(seconds: Double(seconds), length: 60), seconds * 25)
+        let ticks = (0..<count).map { StagePart(index: $0, count: count).ticks(of: all).count }
+        guard count > 4 else { return #expect(ticks.max()! - ticks.min()! <= 1) }
+        let whole = ticks[0]
+        #expect(whole >= 60 * 25 - 1 && ticks.dropLast(4).allSatisfy { abs($0 - whole) <= 1 })
+        for (tick, share) in zip(ticks.suffix(4), [2, 2, 4, 4]) { #expect(abs(tick - whole / share) <= 1) }
+    }
+
+    @Test("two workers, or three, that take parts as they come end within one of the shortest of each other, whatever number there is", arguments: 2...3, Array(5...40) + [StagePart.countMax])
+    func balance(workers: Int, count: Int) {
+        let all = 100_000
+        let ticks = (0..<count).map { StagePart(index: $0, count: count).ticks(of: all).count }
+        var ends = [Int](repeating: 0, count: workers)
+        for tick in ticks { ends[ends.firstIndex(of: ends.min()!)!] += tick }
+        #expect(ends.max()! - ends.min()! <= ticks.min()! + 2)
     }
 
     @Test("the digest is that of the file's bytes: a comment changes it")

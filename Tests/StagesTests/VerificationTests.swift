@@ -1,3 +1,4 @@
+import Depacketize
 import FFmpeg
 import Foundation
 import Glibc
@@ -142,5 +143,34 @@ struct VerificationTests {
         #expect(try verify(bytes, .matroska, .track(packets: packets, last: .milliseconds(2_000))).packets == packets)
         #expect(why { try verify(bytes, .matroska, .track(packets: packets + 1, last: .milliseconds(2_000))) } == .notVerified)
         #expect(why { try verify(bytes, .matroska, .track(packets: packets, last: .milliseconds(3_000))) } == .notVerified)
+    }
+
+    @Test("a track is found whole by its structure and its seal: whatever byte of it changes on the disk, and whatever was not written as planned",
+          arguments: [60, 5_000, 150_000, -20])
+    func harmedTrack(place: Int) throws {
+        let units = try Coded.pictures(.vp8, 150, width: 640, height: 480) { UInt8(truncatingIfNeeded: 90 + $0) }
+        let bytes = try MemoryFile.track(units.map { unit in
+            var unit = unit
+            // Chunks in the middle of blocks, where no structure is.
+            unit.payload += [UInt8](repeating: 7, count: 70_000)
+            return unit
+        }).bytes
+        let expectation = OutputExpectation.track(packets: 150, last: units[149].time - units[0].time)
+        #expect(try verify(bytes, .matroska, expectation).packets == 150)
+        #expect(why { try verify(bytes, .matroska, expectation) { try flip($0, at: place < 0 ? DescriptorIO.size($0) + place : place) } } == .notVerified)
+        #expect(why { try verify(bytes, .matroska, expectation) { try cut($0, to: DescriptorIO.size($0) / 2) } } == .notVerified)
+        #expect(why { try verify(bytes, .matroska, .track(packets: 149, last: units[149].time - units[0].time)) } == .notVerified)
+        // Sealed as it is, but a cluster was lost when it was written.
+        let cluster = try #require(Data(bytes).range(of: Data([0x1F, 0x43, 0xB6, 0x75]), options: .backwards)).lowerBound
+        #expect(why { try verify(Array(bytes[..<cluster]), .matroska, expectation) } == .notVerified)
+    }
+
+    @Test("pictures in another order than that of time are a fault of a log's track, and none of a finished file's")
+    func order() throws {
+        let bytes = try FinishedFile.make(.matroska)
+        let outline = try MatroskaOutline(MemorySink(bytes))
+        let last = Nanoseconds.milliseconds(outline.lastMs)
+        #expect(try verify(bytes, .matroska, .track(packets: outline.packets, last: last, isInOrder: false)).packets == outline.packets)
+        #expect(why { try verify(bytes, .matroska, .track(packets: outline.packets, last: last)) } == .notVerified)
     }
 }
