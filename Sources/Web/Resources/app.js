@@ -338,7 +338,7 @@ function showMaking(node, list) {
     bar.setAttribute('aria-valuenow', percent);
     bar.setAttribute('aria-valuetext', text);
     if ($('.how', row).textContent !== text) $('.how', row).textContent = text;
-    if (row.dataset.state && row.dataset.state !== item.state && item.state !== 'running') $('.news', node).textContent = `${$('.what', row).textContent}: ${text}`;
+    if (row.dataset.state && row.dataset.state !== item.state && ['ready', 'failed', 'empty'].includes(item.state)) $('.news', node).textContent = `${$('.what', row).textContent}: ${text}`;
     row.dataset.state = item.state;
     return row;
   });
