@@ -9,7 +9,7 @@ import Media
 /// Constraints live in the schema. `synchronous` is FULL, so what was answered is on the disk; erased values are overwritten
 /// (`secure_delete`). Calls run on GRDB's own threads, never on the cooperative pool.
 public final class Catalog: Sendable {
-    private let pool: DatabasePool
+    let pool: DatabasePool
     /// The queue, in the same database: a job ends and what it made is entered in one transaction.
     public let jobs: SQLiteJobStore
     /// For what asks for a recording's consents again and again.

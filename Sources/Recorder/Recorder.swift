@@ -71,6 +71,12 @@ public final class Recorder: RecorderAPI {
         catalog = try Catalog(path: data.appending(path: "catalog.sqlite").path)
         if let latest = try catalog.latestTime() { clock.resume(from: latest) }
         keys = try KeyStore(path: data.appending(path: "keys.sqlite").path, root: root)
+        do {
+            try catalog.requireWritable()
+            try keys.requireWritable()
+        } catch {
+            throw RecorderError(.storage, "the databases in \(data.path) cannot be written: \(error)", hint: "check their rights, the disk and its free space, and start again")
+        }
         ledger = try ErasureLedger(path: data.appending(path: ErasureLedger.fileName).path, copy: configuration.ledgerCopy?.path)
         signer = try keys.noteSigner()
         self.pipelines = try pipelines ?? Self.readPipelines(configuration.pipelines)
