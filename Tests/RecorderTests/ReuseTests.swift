@@ -2,6 +2,7 @@ import Catalog
 import Consent
 import Foundation
 import GRDB
+import JobQueue
 import Media
 @testable import Recorder
 import Renditions
