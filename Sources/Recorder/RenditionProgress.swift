@@ -124,7 +124,7 @@ struct RenditionProgress {
 
     private func share(_ whole: Item, _ parts: [Item]) -> Double {
         guard !parts.isEmpty else { return min(whole.job.furthest, LiveRun.shareMax) }
-        let done = parts.reduce(0) { $0 + $1.job.furthest } / Double(parts.count)
+        let done = parts.reduce(0) { $0 + $1.job.furthest * ($1.plan.part?.share ?? 0) }
         return min(done * Self.shareOfParts + whole.job.furthest * (1 - Self.shareOfParts), LiveRun.shareMax)
     }
 
@@ -168,7 +168,7 @@ struct RenditionProgress {
 
     private func left(_ item: Item) -> Double {
         guard item.job.state != .done else { return 0 }
-        let length = item.plan.part.map { seconds / Double(max(1, $0.count)) } ?? seconds
+        let length = seconds * (item.plan.part?.share ?? 1)
         let all = item.plan.isInParts ? length * StageCosts.join : costs.seconds(item.plan.kind, length: length)
         guard item.job.state == .running, let startedAt = item.job.startedAt else { return all * (1 - item.job.furthest) }
         let (took, done) = (max(0, (now - startedAt).seconds), item.job.progress)

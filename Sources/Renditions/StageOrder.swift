@@ -52,6 +52,12 @@ public struct StagePart: Hashable, Codable, Sendable {
         return min(countMax, Int(min(seconds, 86_400) / Double(length) + 2.5))
     }
 
+    /// How much of the whole it is, but for the rounding to ticks.
+    public var share: Double {
+        let all = 4_000 * max(1, count)
+        return Double(ticks(of: all).count) / Double(all)
+    }
+
     /// Its ticks of `all`, of which every one is in exactly one part. Few parts, or few ticks, are divided equally: they differ by one at most.
     public func ticks(of all: Int) -> Range<Int> {
         guard count > 0, (0..<count).contains(index), all >= 0 else { return 0..<0 }

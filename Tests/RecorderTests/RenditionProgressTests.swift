@@ -42,14 +42,15 @@ struct RenditionProgressTests {
             switch name {
             case "composite/part-1", "composite/part-2": Self.done(&job)
             case "composite/part-3": Self.running(&job, 0.5, since: 90)
-            case "composite/part-4", "composite": break
+            case "composite/part-4", "composite/part-5", "composite/part-6", "composite": break
             default: Self.done(&job)
             }
         }.views()
-        // Part 3 goes on for 10 s as it did for 10 s, part 4 is expected to take 30: two workers, so 20 s, and 2.4 s to join.
+        // Two whole parts are done. Part 3, a half, goes on for 10 s as it did for 10 s; part 4 is expected to take 17.1 s, the quarters 8.6
+        // each: two workers, so 22.1 s, and 2.4 s to join.
         #expect(views == [
             RenditionProgressView(stage: "mix", kind: "mix", state: .ready, progress: 1, isThere: true),
-            RenditionProgressView(stage: "composite", kind: "composite", state: .running, progress: 2.5 / 4 * 0.97, secondsLeft: 22.4, isThere: false),
+            RenditionProgressView(stage: "composite", kind: "composite", state: .running, progress: 9.0 / 14 * 0.97, secondsLeft: 24.5, isThere: false),
         ])
     }
 
