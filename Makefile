@@ -44,7 +44,7 @@ torture: install ## random histories against the rules of consent, a hundred mil
 	@$(BIN)/mitschnitt-torture --seeds '0..<50' & other=$$!; $(BIN)/mitschnitt-torture --seeds '50..<100' && wait $$other
 
 SECONDS := 600
-TARGETS := rtp rtcp sdp sound vp8 vp9 h264 h265 av1 depacketizer capture
+TARGETS := rtp rtcp sdp sound vp8 vp9 h264 h265 av1 depacketizer capture matroska
 fuzz: ## each parser under libFuzzer and the address sanitizer: SECONDS=600 each, TARGETS="rtp sdp"
 	@Tests/Fuzz/run.sh $(SECONDS) $(TARGETS)
 

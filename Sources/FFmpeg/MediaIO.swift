@@ -1,20 +1,5 @@
 import CFFmpeg
 
-/// Bytes that a demuxer reads: always through us, so that libav opens nothing by itself.
-public protocol MediaSource: AnyObject {
-    var length: Int { get }
-    /// Reads up to `buffer.count` bytes; 0 at the end.
-    func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws -> Int
-}
-
-/// Where a muxer writes: mostly appended, and patched where the sink still allows it.
-public protocol MediaSink: AnyObject {
-    /// Bytes appended so far.
-    var position: Int { get }
-    func append(_ bytes: UnsafeRawBufferPointer) throws
-    func overwrite(at offset: Int, _ bytes: UnsafeRawBufferPointer) throws
-}
-
 /// An AVIOContext over a source or a sink. An error of theirs is kept, since libav only knows "I/O error".
 final class IOContext {
     private static let bufferBytes: Int32 = 1 << 16

@@ -54,17 +54,21 @@ public struct StagePart: Hashable, Codable, Sendable {
 
     /// How much of the whole it is, but for the rounding to ticks.
     public var share: Double {
-        let all = 4_000 * max(1, count)
-        return Double(ticks(of: all).count) / Double(all)
+        guard count > Self.lastQuarters.count else { return 1 / Double(max(1, count)) }
+        return Double(quarters(before: index + 1) - quarters(before: index)) / Double(quarters(before: count))
+    }
+
+    private func quarters(before parts: Int) -> Int {
+        let last = Self.lastQuarters
+        return 4 * min(parts, count - last.count) + last.prefix(max(0, parts - count + last.count)).reduce(0, +)
     }
 
     /// Its ticks of `all`, of which every one is in exactly one part. Few parts, or few ticks, are divided equally: they differ by one at most.
     public func ticks(of all: Int) -> Range<Int> {
         guard count > 0, (0..<count).contains(index), all >= 0 else { return 0..<0 }
-        let last = Self.lastQuarters
-        guard count > last.count, all >= 4 * count else { return all * index / count..<all * (index + 1) / count }
-        let quarters = { (parts: Int) in 4 * min(parts, count - last.count) + last.prefix(max(0, parts - count + last.count)).reduce(0, +) }
-        return all * quarters(index) / quarters(count)..<all * quarters(index + 1) / quarters(count)
+        guard count > Self.lastQuarters.count, all >= 4 * count else { return all * index / count..<all * (index + 1) / count }
+        let whole = quarters(before: count)
+        return all * quarters(before: index) / whole..<all * quarters(before: index + 1) / whole
     }
 }
 

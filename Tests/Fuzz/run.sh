@@ -1,8 +1,8 @@
 #!/bin/bash
 # run.sh SECONDS TARGET...: builds the fuzzers (libFuzzer, address sanitizer) and runs each for so long on its seeds. SECONDS 0: the seeds alone.
 #
-# The pure targets are compiled as modules of their own, the capture readers together with their fuzzer. As many run at once as there are
-# cores. What is found stays in .build/fuzz, with the inputs that led there.
+# The pure targets are compiled as modules of their own, the readers of files together with their fuzzer (of FFmpeg only what a source of bytes
+# is). As many run at once as there are cores. What is found stays in .build/fuzz, with the inputs that led there.
 set -eu -o pipefail
 cd "$(dirname "$0")/../.."
 seconds=$1
@@ -14,9 +14,11 @@ flags=(-use-ld=lld -swift-version 6 -O -gline-tables-only -sanitize=fuzzer,addre
 
 module() {
   local name=$1
-  swiftc "${flags[@]}" -wmo -emit-module -emit-module-path $out/$name.swiftmodule -module-name $name -c $(find Sources/$name -name '*.swift') -o $out/$name.o
+  shift
+  swiftc "${flags[@]}" -wmo -emit-module -emit-module-path $out/$name.swiftmodule -module-name $name -c "$@" -o $out/$name.o
 }
-for name in Media RTP Depacketize; do module $name; done
+for name in Media RTP Depacketize; do module $name $(find Sources/$name -name '*.swift'); done
+module FFmpeg Sources/FFmpeg/MediaSource.swift
 
 readers=(CaptureBytes CaptureFileReader FragmentAssembly IPAddress JanusReader JanusTrack LinkLayer PcapReader PcapngReader RTPDumpReader
          PayloadEvidence SessionFinder StreamFinder StreamFinder+Suggestions)
@@ -25,9 +27,10 @@ for target in "$@"; do
   case $target in
     vp8|vp9|h264|h265|av1) files+=(Tests/Fuzz/Input.swift Tests/Fuzz/Pictures.swift) ;;
     sound|depacketizer) files+=(Tests/Fuzz/Input.swift) ;;
+    matroska) files+=(Sources/Stages/MatroskaOutline.swift) ;;
     capture) for reader in "${readers[@]}"; do files+=(Sources/Tap/$reader.swift); done ;;
   esac
-  swiftc "${flags[@]}" -wmo -module-name Fuzz "${files[@]}" $out/{Media,RTP,Depacketize}.o -o $out/$target
+  swiftc "${flags[@]}" -wmo -module-name Fuzz "${files[@]}" $out/{Media,RTP,Depacketize,FFmpeg}.o -o $out/$target
 done
 
 run() {
