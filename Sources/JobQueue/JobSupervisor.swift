@@ -125,6 +125,8 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         var sampledAt = Nanoseconds.zero
         var nextRunAfter: WallTime?
         var unfinished = 1
+        /// What the last turn wrote may have ended everything, which it looked for before it wrote.
+        var looksAgain = false
     }
 
     private func loop(_ end: End) async {
@@ -147,6 +149,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
                 }
                 let isIdle = hands.running.isEmpty && hands.unwritten.isEmpty && (isStopping || hands.troubled.isEmpty) && shared.withLock { $0.ended.isEmpty }
                 if isIdle, isStopping || end == .idle || end == .empty && hands.unfinished == 0 { break }
+                if isIdle, end == .empty, hands.looksAgain { continue }
                 await bell.wait(atMost: pause(hands, failed))
             }
         }
@@ -218,6 +221,7 @@ public final class JobSupervisor<Work: JobWork>: Sendable {
         let now = Monotonic.now
         stopStalled(hands, now)
         let request = ClaimRequest(worker: hands.id, kinds: work.kinds, lanes: isStopping || end == .idle && !hands.running.isEmpty ? [] : freeLanes(hands))
+        hands.looksAgain = !hands.unwritten.isEmpty
         let look = try await look(hands, request, isUnfinishedAsked: end == .empty)
         (hands.nextRunAfter, hands.unfinished) = (look.nextRunAfter, look.unfinished)
         for run in hands.running.values where !look.held.contains(run.lease) { run.stop(.leaseLost) }

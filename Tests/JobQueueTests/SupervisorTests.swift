@@ -70,6 +70,13 @@ struct SupervisorTests: Sendable {
         }
     }
 
+    @Test("a run until nothing is left ends with its last job, and waits for no beat", .timeLimit(.minutes(1)))
+    func endsAtOnce() async throws {
+        try await enqueue(job("a", "true"), job("b", "true", after: ["a"]))
+        await supervisor { ($0.beat, $0.lease) = (.seconds(3_600), .seconds(7_200)) }.run(untilEmpty: true)
+        #expect(try await standing("b").state == .done)
+    }
+
     @Test("jobs run in their order, and an unknown kind is left alone")
     func order() async throws {
         let log = folder.path + "/log"
