@@ -23,12 +23,14 @@ final class LiveRenditions: Sendable {
     static let againMax = 8
     private let server = Mutex<AsyncStream<LiveRun>.Continuation?>(nil)
 
-    /// Carries out what is begun, until the task is cancelled.
+    /// Carries out what is begun, until the task is cancelled; nothing is where the configuration is not live.
     func serve(_ recorder: Recorder) async {
         let (begun, continuation) = AsyncStream.makeStream(of: LiveRun.self)
-        server.withLock { $0 = continuation }
+        // Kept until the stream is left, for without it there would be nothing to wait for.
+        defer { continuation.finish() }
+        if recorder.configuration.isLive { server.withLock { $0 = continuation } }
         // Recordings that went on after a restart: what was made of them before is gone, and they are begun anew.
-        if recorder.configuration.isLive { for recording in recorder.capturing { begin(recording, isAgain: true) } }
+        for recording in recorder.capturing { begin(recording, isAgain: true) }
         await withDiscardingTaskGroup { group in
             for await run in begun { group.addTask { await recorder.carryOut(run) } }
             server.withLock { $0 = nil }
@@ -102,18 +104,16 @@ extension Recorder {
             }
         } catch {
             if case StageRunError.died = error { hasDied = true }
-            logger.warning("a recording's rendering while it runs has ended", metadata: ["recording": "\(run.recording)", "reason": "\(error)"])
+            logger.warning("a recording's rendering was broken off: it is begun anew while it runs, or made after its end", metadata: ["recording": "\(run.recording)", "reason": "\(error)"])
         }
         // The task may be cancelled already, and in such a one nothing can be written.
         await Task.detached { [self] in await discard(run.over()) }.value
         run.close()
         // It was given up for a consent that changed, or it crashed: while the recording goes on there is time to make it anew.
-        if hasDied, !run.isEnded, isCapturing(run.recording) { liveRenditions.beginAgain(run.recording) }
+        if hasDied, !run.isEnded, session(of: run.recording) != nil { liveRenditions.beginAgain(run.recording) }
     }
 
-    private func isCapturing(_ recording: RecordingID) -> Bool { live.withLock { $0[recording] != nil } }
-
-    /// Somebody's tracks go: whatever may hold them is ended first, and where the recording still runs it is begun anew without them.
+    /// The same, where one of these tracks may be in what is made.
     func dropLive(_ recording: RecordingID, holding tracks: [TrackID]) async {
         if liveRenditions.run(of: recording)?.holds(tracks) ?? false { await dropLive(recording) }
     }

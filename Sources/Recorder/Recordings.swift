@@ -54,7 +54,7 @@ extension Recorder {
             }
             gates.enter(id, prepared.map { LiveGates.Stream(id: $0.id, kind: $0.kind, people: []) })
             live.withLock { $0[id] = session }
-            if configuration.isLive { liveRenditions.begin(id) }
+            liveRenditions.begin(id)
         } catch let error as TapError {
             _ = try await keys.destroy([KeyStore.recording(id)])
             throw RecorderError(.unavailable, error.what, hint: error.hint)

@@ -25,6 +25,8 @@ final class TrackSound {
     /// Places between which nothing is heard, in order.
     private let silences: [Range<Int>]
     private var silence = 0
+    /// The silence that was jumped over last: an index with few entries may lead to before its end, and is asked once.
+    private var jumped = -1
     private var current: Int?
     private let ready = Ready()
     private var isOver = false
@@ -123,7 +125,8 @@ final class TrackSound {
     /// Once a silence has begun, nothing is learned from its packets but from the last before the decoder is to know what follows.
     private func jump(from at: Int, before end: Int) throws {
         let target = end - 48_000
-        guard target - at >= Self.unreadSamplesMin else { return }
+        guard target - at >= Self.unreadSamplesMin, silence != jumped else { return }
+        jumped = silence
         let last = packet.pts
         if try packets.skip(to: Double(target - origin) / 48_000) { takenUpTo = last }
     }

@@ -7,6 +7,22 @@ import Testing
 /// What becomes of the results of a live rendering, and of what it leaves.
 @Suite("A live rendering's results")
 struct LiveRunTests {
+    @Test("recordings are rendered while they run where that is configured, and nowhere else, whoever asks for it", arguments: [true, false])
+    func configured(isLive: Bool) async throws {
+        let recorder = try Rights { $0.isLive = isLive }.recorder
+        let (live, recording) = (recorder.liveRenditions, RecordingID.random())
+        let serving = Task { await live.serve(recorder) }
+        for _ in 0..<(isLive ? 2_000 : 30) where live.run(of: recording) == nil {
+            live.beginAgain(.random())
+            live.begin(recording)
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect((live.run(of: recording) != nil) == isLive && live.recordings.isEmpty != isLive)
+        serving.cancel()
+        await serving.value
+        await recorder.shutDown()
+    }
+
     private let run = LiveRun(.random())
     private let track = TrackID.random()
     private let result = StageResult(outputs: [OutputReport(bytes: 1, ciphertextSHA256: "x", startWall: WallTime(nanoseconds: 0), duration: .seconds(1))])

@@ -225,16 +225,19 @@ struct TrackSoundTests {
     /// A file's packets read one after the other, and how many.
     private final class Counted: PacketReading {
         private let file: FilePackets
-        private let mayJump: Bool
+        private let index: Index
         private(set) var count = 0
-        init(_ source: any MediaSource, mayJump: Bool) throws { (file, self.mayJump) = (try FilePackets(source, as: .matroska), mayJump) }
+        init(_ source: any MediaSource, _ index: Index) throws { (file, self.index) = (try FilePackets(source, as: .matroska), index) }
         var streams: [Demuxer.Stream] { file.streams }
         func read(into packet: borrowing Packet) throws -> PacketReadiness {
             count += 1
             return try file.read(into: packet)
         }
-        func skip(to seconds: Double) throws -> Bool { mayJump ? try file.skip(to: seconds) : false }
+        func skip(to seconds: Double) throws -> Bool { index == .none ? false : try file.skip(to: index == .poor ? 0 : seconds) }
     }
+
+    /// `poor`: leads to the beginning only.
+    private enum Index: CaseIterable { case none, whole, poor }
 
     @Test("a long silence is not even read, and every sample is what it is when it is", arguments: [Codec.opus, .pcmu])
     func longSilences(codec: Codec) throws {
@@ -248,8 +251,8 @@ struct TrackSoundTests {
         verdict.silences = [2.1..<61.9, 64.1..<93.9].map { .init(start: epoch + Nanoseconds(seconds: $0.lowerBound), end: epoch + Nanoseconds(seconds: $0.upperBound)) }
         let summary = TrackSummary(kind: .audio, codec: codec, startWall: epoch, endWall: epoch + .seconds(96), blanks: [], verdict: verdict)
         let file = try MemoryFile.track(units)
-        let runs = try [false, true].map { mayJump in
-            let packets = try Counted(file, mayJump: mayJump)
+        let runs = try Index.allCases.map { index in
+            let packets = try Counted(file, index)
             let track = try TrackSound(packets, origin: 0, channels: 1, summary: summary)
             var all: [Float] = []
             for second in 0..<96 {
@@ -259,9 +262,9 @@ struct TrackSoundTests {
             }
             return (samples: all, count: packets.count)
         }
-        #expect(runs[0].samples == runs[1].samples)
+        #expect(runs[0].samples == runs[1].samples && runs[0].samples == runs[2].samples)
         #expect(heard.allSatisfy { power(runs[1].samples[Int($0.lowerBound * 48_000) + 9_600..<Int($0.upperBound * 48_000) - 9_600]) > 0.2 })
-        #expect(runs[0].count >= units.count && runs[1].count < units.count / 4, "\(runs.map(\.count)) of \(units.count)")
+        #expect(runs[0].count >= units.count && runs[1].count < units.count / 4 && runs[2].count < 3 * units.count, "\(runs.map(\.count)) of \(units.count)")
     }
 
     @Test("what is known to be silent is not decoded, and what follows sounds as if it had been")
