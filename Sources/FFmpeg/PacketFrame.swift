@@ -53,6 +53,22 @@ public struct Packet: ~Copyable {
         raw.pointee.size = Int32(source.count)
     }
 
+    /// Turns the four bytes of length in front of each NAL unit (ISO/IEC 14496-15 section 5.3.3) into start codes (ITU-T H.264 annex B), as an
+    /// encoder gives them. False where the lengths do not fill the packet.
+    public func replaceLengthsByStartCodes() throws(FFmpegError) -> Bool {
+        try check(av_packet_make_writable(raw), "av_packet_make_writable")
+        guard let data = raw.pointee.data else { return false }
+        let count = Int(raw.pointee.size)
+        var at = 0
+        while at + 4 <= count {
+            let length = (0..<4).reduce(0) { $0 << 8 | Int(data[at + $1]) }
+            guard length > 0, length <= count - at - 4 else { return false }
+            for (place, byte) in [0, 0, 0, 1].enumerated() { data[at + place] = UInt8(byte) }
+            at += 4 + length
+        }
+        return at == count
+    }
+
     public func rescale(from: Rational, to: Rational) { av_packet_rescale_ts(raw, from.raw, to.raw) }
 }
 

@@ -36,9 +36,15 @@ actor LiveFeeder {
     private var tracks: [Fed]
     private var usable: Set<TrackID> = []
     private var isBehind = false
+    /// Chunks that need not be made again; handed over first.
+    private var kept: [(feed: LiveFeed, path: String?)]
+    private let makesPictures: Bool
 
-    init(_ recorder: Recorder, _ run: LiveRun, _ session: CaptureSession, _ purpose: Purpose, _ tracks: [(TrackID, StreamID)]) {
+    init(_ recorder: Recorder, _ run: LiveRun, _ session: CaptureSession, _ purpose: Purpose, _ preparation: LivePreparation, kept: [(made: KeptChunk, origin: WallTime, path: String)]) {
         (self.recorder, self.run, self.session, self.purpose) = (recorder, run, session, purpose)
+        let tracks = preparation.tracks
+        makesPictures = preparation.order.composite != nil
+        self.kept = kept.map { (.kept($0.made), $0.path) }
         self.tracks = tracks.map { Fed(track: $0, stream: $1, folder: recorder.configuration.trackFolder(run.recording.rawValue, $0.rawValue)) }
     }
 
@@ -50,7 +56,9 @@ actor LiveFeeder {
         isBehind = false
         var left = 0
         usable = try await recorder.usableTracks(of: run.recording, for: purpose)
-        var round: [(feed: LiveFeed, path: String?)] = []
+        var round = kept
+        kept = []
+        while makesPictures, let room = try await recorder.room(for: run) { round.append((room.feed, room.path)) }
         for place in tracks.indices {
             guard let standing = logs.standings[tracks[place].stream] else { continue }
             let until = min(standing.closed, tracks[place].sent + Self.segmentsPerRound)
@@ -87,10 +95,8 @@ extension Recorder {
         }
     }
 
-    /// Prepares the order and hands everything over until the recording ends; returns when the child has made what it could.
-    func render(_ run: LiveRun) async throws {
-        let recording = run.recording
-        guard let session = session(of: recording) else { throw LiveFeeder.GivenUp(description: "nothing is captured") }
+    /// What a rendering that begins now makes of a recording that runs, with a key and a temporary file for each.
+    func prepareLive(_ recording: RecordingID) async throws -> (LivePreparation, Purpose) {
         let (record, streams, names) = try await catalog.read { db in
             let record = try RecordingRecord.fetchOne(db, key: recording.rawValue)
             let people = try record.map { try db.participants(of: $0.meeting) } ?? []
@@ -99,7 +105,6 @@ extension Recorder {
         guard let record else { throw Self.notFound }
         let pipeline = try pipeline(named: record.pipeline)
         var preparation = LivePreparation(recording, configuration)
-        defer { preparation.closeDescriptors() }
         do {
             let erasing = Set(try await withdrawnAndKept(recording).map(\.rawValue))
             for (stream, people) in streams where stream.verdict != "erased" && erasing.isDisjoint(with: people) {
@@ -109,14 +114,26 @@ extension Recorder {
             }
             try await preparation.plan(pipeline) { try await self.keys.create(rendition: $0, of: recording, now: self.clock.now) }
         } catch {
+            preparation.closeDescriptors()
             await discard(preparation.outputs.values.flatMap(\.self))
             throw error
         }
+        return (preparation, pipeline.purpose)
+    }
+
+    /// Prepares the order and hands everything over until the recording ends; returns when the child has made what it could.
+    func render(_ run: LiveRun) async throws {
+        let recording = run.recording
+        guard let session = session(of: recording) else { throw LiveFeeder.GivenUp(description: "nothing is captured") }
+        var (preparation, purpose) = try await prepareLive(recording)
+        defer { preparation.closeDescriptors() }
         guard run.expect(preparation.outputs, labels: preparation.labels) else {
             await discard(preparation.outputs.values.flatMap(\.self))
             return
         }
-        let feeder = LiveFeeder(self, run, session, pipeline.purpose, preparation.tracks)
+        let kept = try await keptChunks(recording, preparation, purpose)
+        preparation.begin(at: kept.first?.origin)
+        let feeder = LiveFeeder(self, run, session, purpose, preparation, kept: kept)
         let (order, descriptors, logger) = (preparation.order, preparation.descriptors, logger)
         try await LiveStage.run(executable: configuration.stageExecutable, order, descriptors: descriptors) {
             do { return try await feeder.next() } catch let reason as LiveFeeder.GivenUp {
@@ -127,6 +144,8 @@ extension Recorder {
             switch message {
             case .made(let job, let result, let tracks): run.made(job, result, tracks)
             case .reached(let job, let from, let to): run.reached(job, from: from, to: to)
+            case .chunk(let chunk, let origin): self.keep(chunk, origin: origin, order.composite?.parameters, run)
+            case .copied(let pictures): logger.info("pictures that did not change are not made again", metadata: ["recording": "\(recording)", "pictures": "\(pictures)"])
             case .trouble(let why): logger.notice("a recording is rendered after its end, not while it runs", metadata: ["recording": "\(recording)", "reason": "\(why)"])
             }
         }

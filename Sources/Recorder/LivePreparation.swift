@@ -31,6 +31,9 @@ struct LivePreparation {
         labels[track] = label ?? ""
     }
 
+    /// Time 0 of the pictures that are there already.
+    mutating func begin(at origin: WallTime?) { order.origin = origin }
+
     /// A mix of all sound, and a picture beside it: one of each. Whatever else the pipeline has is made by its jobs.
     mutating func plan(_ pipeline: Pipeline, key: (RenditionID) async throws -> DataKey) async throws {
         let plan = Plan(pipeline, tracks: order.tracks.map { PlannedTrack(id: $0.identity.track, kind: $0.identity.kind) })

@@ -21,6 +21,8 @@ final class LiveRenditions: Sendable {
     private let again = Mutex<[RecordingID: Int]>([:])
     /// Somebody may change their mind; whatever ends more runs than this is left to the jobs.
     static let againMax = 8
+    /// What of them need not be made again.
+    let chunks = LiveChunks()
     private let server = Mutex<AsyncStream<LiveRun>.Continuation?>(nil)
 
     /// Carries out what is begun, until the task is cancelled; nothing is where the configuration is not live.
@@ -54,16 +56,19 @@ final class LiveRenditions: Sendable {
         if case .terminated = server.yield(run) { run.endUnserved() }
     }
 
-    /// Begins anew with a recording that still runs, where what was made is not what it has to be any more, or the child died.
-    func beginAgain(_ recording: RecordingID) {
+    /// Begins anew with a recording that still runs, where what was made is not what it has to be any more, or the child died. False where it
+    /// has been begun too often.
+    @discardableResult
+    func beginAgain(_ recording: RecordingID) -> Bool {
         let isWorth = again.withLock { again in
             again[recording, default: 0] += 1
             return again[recording, default: 0] <= Self.againMax
         }
         if isWorth { begin(recording, isAgain: true) }
+        return isWorth
     }
 
-    var recordings: [RecordingID] { runs.withLock { Array($0.keys) } }
+    var recordings: Set<RecordingID> { Set(runs.withLock { Array($0.keys) } + chunks.recordings) }
     func run(of recording: RecordingID) -> LiveRun? { runs.withLock { $0[recording] } }
 
     /// The recording's logs are closed.
@@ -79,6 +84,11 @@ final class LiveRenditions: Sendable {
 extension Recorder {
     /// Ends a recording's live rendering, if there is one: its child is killed, and what it made is removed, keys first. Its jobs make it anew.
     func dropLive(_ recording: RecordingID) async {
+        await dropRun(recording)
+        await discardChunks(of: recording)
+    }
+
+    private func dropRun(_ recording: RecordingID) async {
         guard let run = liveRenditions.forget(recording) else { return }
         await run.drop()
         await discard(run.over())
@@ -110,12 +120,16 @@ extension Recorder {
         await Task.detached { [self] in await discard(run.over()) }.value
         run.close()
         // It was given up for a consent that changed, or it crashed: while the recording goes on there is time to make it anew.
-        if hasDied, !run.isEnded, session(of: run.recording) != nil { liveRenditions.beginAgain(run.recording) }
+        if hasDied, !run.isEnded, session(of: run.recording) != nil, liveRenditions.beginAgain(run.recording) { return }
+        // Whoever drops it says what stays of the pictures.
+        if !run.isDropped { await discardChunks(of: run.recording) }
     }
 
-    /// The same, where one of these tracks may be in what is made.
+    /// The same, where one of these tracks may be in what is made. What was made before they came stays while the recording runs.
     func dropLive(_ recording: RecordingID, holding tracks: [TrackID]) async {
-        if liveRenditions.run(of: recording)?.holds(tracks) ?? false { await dropLive(recording) }
+        if liveRenditions.run(of: recording)?.holds(tracks) ?? false { await dropRun(recording) }
+        let isOver = session(of: recording) == nil
+        await discardChunks(of: recording) { !isOver && $0.made.tracks.isDisjoint(with: tracks) }
     }
 
     /// Keys first: what is left of somebody who withdrew cannot be read from then on.

@@ -1,6 +1,7 @@
 import Glibc
 import Media
 import Renditions
+import SealedFile
 import Synchronization
 
 /// The live rendering of one recording, as its jobs and the others who ask about it see it.
@@ -9,6 +10,7 @@ import Synchronization
 /// |---|---|---|
 /// | a job's outputs are whole | kept for the job | |
 /// | the recording ends | the rest is handed over, the child has ``endSecondsMax`` for it | |
+/// | the child has filled a room | its chunk is kept for a later run (``LiveChunks``) | |
 /// | the child ends | outputs that are not whole go, with their keys | |
 /// | ``drop()`` | the child is killed, everything goes that no job has taken | what no job has taken goes |
 final class LiveRun: Sendable {
@@ -36,6 +38,11 @@ final class LiveRun: Sendable {
         var made: [String: Made] = [:]
         var taken: Set<String> = []
         var reached: [String: Reached] = [:]
+        /// Files that the child may set chunks aside in, in the order in which it got them.
+        var rooms: [(output: StagePreparation.Output, context: SealedContext)] = []
+        var roomsGiven = 0
+        /// Chunks that others took the place of.
+        var replaced: [StagePreparation.Output] = []
         var segmentsBehind: Int?
         var endedAt: WallTime?
         var isDropped = false
@@ -58,6 +65,9 @@ final class LiveRun: Sendable {
     /// them, and are done sooner.
     static let segmentsBehindMax = 12
 
+    /// So many empty files for chunks the child has.
+    static let roomsOpen = 2
+
     let recording: RecordingID
     /// Begun in the middle of the recording, and reading it from its beginning.
     let isAgain: Bool
@@ -72,6 +82,7 @@ final class LiveRun: Sendable {
 
     /// Nothing more comes of it, and nothing is left of it.
     var isSpent: Bool { state.withLock { $0.isOver && $0.made.isEmpty } }
+    var isDropped: Bool { state.withLock { $0.isDropped } }
     var isEnded: Bool { state.withLock { $0.endedAt != nil } }
     /// Whether the rendition with this key was made by this run and entered.
     func hasMade(_ keyID: String) -> Bool { state.withLock { state in state.outputs.contains { state.taken.contains($0.key) && $0.value.contains { $0.keyID == keyID } } } }
@@ -108,6 +119,35 @@ final class LiveRun: Sendable {
         }
         for progress in waiting { progress(share) }
     }
+
+    /// Whether the child is to have another empty file.
+    var wantsRoom: Bool {
+        state.withLock { state in
+            state.labels != nil && state.rooms.count < Self.roomsOpen && state.roomsGiven < LiveChunk.most && !state.isDropped && !state.isOver && state.endedAt == nil
+        }
+    }
+
+    /// An empty file for a chunk. False where the run is over or dropped: the file is the caller's to remove.
+    func add(room: StagePreparation.Output, _ context: SealedContext) -> Bool {
+        state.withLock { state in
+            guard !state.isDropped, !state.isOver else { return false }
+            state.rooms.append((room, context))
+            state.roomsGiven += 1
+            return true
+        }
+    }
+
+    /// The child has set a chunk aside; nil where nothing of it is to be used any more.
+    func fill(_ chunk: LiveChunk, _ origin: WallTime, _ parameters: StageParameters) -> LiveChunks.Chunk? {
+        state.withLock { state in
+            guard !state.isDropped, !state.isOver, let labels = state.labels, !state.rooms.isEmpty else { return nil }
+            let room = state.rooms.removeFirst()
+            return LiveChunks.Chunk(made: chunk, origin: origin, labels: labels, parameters: parameters, output: room.output, context: room.context)
+        }
+    }
+
+    /// Has chunks removed with what else is left of the run.
+    func leave(_ chunks: [StagePreparation.Output]) { state.withLock { $0.replaced += chunks } }
 
     /// What the child will make. False where the run was dropped meanwhile: the outputs are the caller's to remove.
     func expect(_ outputs: [String: [StagePreparation.Output]], labels: [TrackID: String]) -> Bool {
@@ -180,7 +220,8 @@ final class LiveRun: Sendable {
         let (waiters, left) = state.withLock { state in
             state.isOver = true
             if state.isDropped { state.made = [:] }
-            let left = state.outputs.filter { !state.taken.contains($0.key) && state.made[$0.key] == nil }.flatMap(\.value)
+            let left = state.outputs.filter { !state.taken.contains($0.key) && state.made[$0.key] == nil }.flatMap(\.value) + state.rooms.map(\.output) + state.replaced
+            (state.rooms, state.replaced) = ([], [])
             state.outputs = state.outputs.filter { state.made[$0.key] != nil || state.taken.contains($0.key) }
             return (state.takeWaiters { $0 != nil }, left)
         }

@@ -136,7 +136,7 @@ extension Recorder {
         if let session {
             let final = try await BlockingWork.run { session.stop() }
             liveRenditions.end(id, at: now)
-            if liveRenditions.run(of: id)?.isBehind ?? false { await dropLive(id) }
+            if liveRenditions.run(of: id)?.isBehind ?? true { await dropLive(id) }
             try await keep(final.streams, id)
         }
         // Who withdrew while it ran is taken out first; that enqueues a run already.

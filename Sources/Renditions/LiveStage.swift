@@ -66,7 +66,8 @@ public enum LiveStage {
 
     private static func send(_ feed: LiveFeed, _ path: String?, _ channel: StageChannel) throws {
         guard let path else { return try channel.send(feed, descriptors: []) }
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        let isNew = if case .room = feed { true } else { false }
+        let descriptor = open(path, isNew ? O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw StageChannelError.system("open", errno) }
         defer { close(descriptor) }
         try channel.send(feed, descriptors: [descriptor])

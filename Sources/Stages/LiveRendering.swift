@@ -23,6 +23,9 @@ public final class LiveRendering {
     private var mixer: LiveMixer?
     private var composer: LiveComposer?
     private var origin: WallTime?
+    private var kept: [LiveComposer.Kept] = []
+    /// Rooms that came before there was a composer.
+    private var rooms: [ChunkWriter.Room] = []
     private var attached: Set<TrackID> = []
     /// How far it was said that a job is.
     private var told: [String: WallTime] = [:]
@@ -44,10 +47,15 @@ public final class LiveRendering {
         }
     }
 
-    /// Takes what was recorded, with its descriptor, which is closed. False when everything is done or nothing more can be.
+    /// A beginning that is found as much earlier or later than before is the same: clocks are bent by what is known of them when.
+    static let originTolerance = Nanoseconds.milliseconds(40)
+
+    /// Takes what was recorded, with its descriptor, which is closed in the end. False when everything is done or nothing more can be.
     public func take(_ feed: LiveFeed, _ descriptors: [Int32]) throws -> Bool {
+        if try takeChunk(feed, descriptors) { return true }
         defer { for descriptor in descriptors { close(descriptor) } }
         switch feed {
+        case .room, .kept: throw StageFailure(code: .protocolViolation, what: "a chunk's file with \(descriptors.count) descriptors, or too many of them")
         case .segment(let track, let number, let isShared):
             guard tracks.indices.contains(track), descriptors.count == 1 else { throw StageFailure(code: .protocolViolation, what: "a segment of track \(track) with \(descriptors.count) descriptors") }
             try tracks[track].read(number, descriptors[0], isShared: isShared)
@@ -66,10 +74,29 @@ public final class LiveRendering {
         return true
     }
 
+    /// Takes the file of a chunk, and its descriptor with it; false where that is not what has come.
+    private func takeChunk(_ feed: LiveFeed, _ descriptors: [Int32]) throws -> Bool {
+        guard descriptors.count == 1, kept.count < LiveChunk.most, rooms.count < LiveChunk.most else { return false }
+        switch feed {
+        case .room(let output):
+            let room = ChunkWriter.Room(output, descriptors[0])
+            if let composer { composer.chunks.add(room) } else { rooms.append(room) }
+        case .kept(let made): kept.append(.init(chunk: made.chunk, file: SealedChunk(owning: descriptors[0], key: made.key, context: made.context)))
+        default: return false
+        }
+        return true
+    }
+
     /// Composes the next second of pictures that is ready; false where there is none.
     public func work() throws -> Bool {
-        guard let composer, let limit = limit(), composer.time + .seconds(1) <= limit else { return false }
-        try composer.compose(upTo: composer.time + .seconds(1))
+        guard let composer, let limit = limit() else { return false }
+        return try work(composer, upTo: limit, isWaiting: !isBehind)
+    }
+
+    private func work(_ composer: LiveComposer, upTo limit: WallTime, isWaiting: Bool) throws -> Bool {
+        let copied = composer.copied
+        guard try composer.work(upTo: limit, isWaiting: isWaiting) else { return false }
+        if composer.copied > copied { try tell(.copied(pictures: composer.copied)) }
         try tellReached(order.composite, composer.time)
         return true
     }
@@ -113,11 +140,17 @@ public final class LiveRendering {
     /// Presentation time 0 is the first of all, once it is sure that nothing earlier comes.
     private func begin(before settled: WallTime) throws {
         guard origin == nil, let first = shared.compactMap({ $0.first?.time }).min(), first < settled else { return }
-        origin = first
-        if let mix = order.mix { mixer = try LiveMixer(mix, origin: first, sinks: mixSinks) }
-        if let composite = order.composite, let compositeSink {
-            composer = try LiveComposer(composite, origin: first, sink: compositeSink, sound: order.soundOfComposite.flatMap { mixer?.writer($0) })
+        let known = order.origin.flatMap { abs(($0 - first).count) <= Self.originTolerance.count ? $0 : nil }
+        if known == nil { kept = [] }
+        let origin = known ?? first
+        self.origin = origin
+        if let mix = order.mix { mixer = try LiveMixer(mix, origin: origin, sinks: mixSinks) }
+        guard let composite = order.composite, let compositeSink else { return }
+        let composer = try LiveComposer(composite, origin: origin, sink: compositeSink, sound: order.soundOfComposite.flatMap { mixer?.writer($0) }, kept: kept) { [tell] in
+            try tell(.chunk($0, origin: origin))
         }
+        for room in rooms { composer.chunks.add(room) }
+        (self.composer, kept, rooms) = (composer, [], [])
     }
 
     private func attach() throws {
@@ -145,10 +178,7 @@ public final class LiveRendering {
         let sounds = shared.filter { $0.isSound && made.contains($0.id) }.map(\.id), pictures = shared.filter { !$0.isSound && made.contains($0.id) }.map(\.id)
         if let mixer, let mix = order.mix, !sounds.isEmpty { try tell(.made(job: mix.job, verified(mixer.finish(end: end), mix.outputs, mixer.expectations), tracks: sounds)) }
         if let composer, let composite = order.composite, !pictures.isEmpty, !sounds.isEmpty || order.soundOfComposite == nil {
-            while composer.time + .seconds(1) <= end {
-                try composer.compose(upTo: composer.time + .seconds(1))
-                try tellReached(composite, composer.time)
-            }
+            while try work(composer, upTo: end, isWaiting: false) {}
             try tell(.made(job: composite.job, verified(composer.finish(end: end), composite.outputs, [composer.expectation]), tracks: pictures))
         }
     }

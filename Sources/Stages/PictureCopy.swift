@@ -25,8 +25,9 @@ final class PictureCopy {
         self.target = try target ?? muxer.addStream(copying: pictures)
     }
 
-    /// `each` gets the tick that the last packet is at, in the order of decoding.
-    func copy(_ each: (Int) throws -> Void) throws {
+    /// `each` gets the tick that the last packet is at, in the order of decoding. `amongEncoded`: into a stream that an encoder's packets go into as
+    /// well, and beside others that come in their order.
+    func copy(amongEncoded: Bool = false, _ each: (Int) throws -> Void) throws {
         let perTick = Int64(stream.timeBase.denominator) / Int64(rate) / Int64(stream.timeBase.numerator)
         let offset = Int64(ticks.lowerBound) * perTick
         var count = 0
@@ -39,7 +40,12 @@ final class PictureCopy {
             packet.pts += offset
             packet.dts += offset
             packet.duration = perTick
-            try muxer.write(packet, stream: target, timeBase: stream.timeBase)
+            if amongEncoded {
+                guard try packet.replaceLengthsByStartCodes() else { throw StageFailure(code: .damagedInput, what: "a part's picture is not made of NAL units") }
+                try muxer.append(packet, stream: target, timeBase: stream.timeBase)
+            } else {
+                try muxer.write(packet, stream: target, timeBase: stream.timeBase)
+            }
             count += 1
             try each(ticks.lowerBound + Int(place))
         }

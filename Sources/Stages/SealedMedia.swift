@@ -1,4 +1,5 @@
 import FFmpeg
+import Glibc
 import SealedFile
 
 /// A sealed file as a demuxer's source.
@@ -11,6 +12,19 @@ final class SealedSource: MediaSource {
 
     var length: Int { reader.length }
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws -> Int { try reader.read(at: offset, into: buffer) }
+}
+
+/// A sealed file that is opened when it is needed, through a descriptor that is closed with it.
+final class SealedChunk {
+    private let descriptor: Int32
+    private let key: DataKey
+    private let context: SealedContext
+
+    init(owning descriptor: Int32, key: DataKey, context: SealedContext) { (self.descriptor, self.key, self.context) = (descriptor, key, context) }
+    deinit { close(descriptor) }
+
+    /// To be read for no longer than this is there.
+    func source() throws(SealedFileError) -> SealedSource { try SealedSource(descriptor: descriptor, key: key, context: context) }
 }
 
 /// A sealed file as a muxer's sink.

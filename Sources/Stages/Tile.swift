@@ -63,6 +63,9 @@ final class Tile {
         (drawn, lastBox) = (.nothing, nil)
     }
 
+    /// Goes to `now` without drawing.
+    func pass(to now: WallTime) throws { try pictures.advance(to: now) }
+
     /// Brings the tile to `now` (a picture up to `tolerance` later is taken too); draws only what changed.
     func draw(on canvas: borrowing Frame, now: WallTime, tolerance: Nanoseconds) throws {
         try pictures.advance(to: now + tolerance)

@@ -5,7 +5,8 @@ import Foundation
 /// `make bench` runs it; `--seconds N` shortens the capture (60 by default), `--minutes N` makes the group's meeting (6 by default) or the import in parts (10) longer or shorter,
 /// `--streams N` takes fewer than 1,000 streams to the gate, in recordings of at most 200; `--silence dtx` or `--silence muted` one of the group's cells;
 /// `--only jobs,capture,gate,media,remux,parts,group,sweep,live` leaves the others out; `live` is run only where it is named, for it takes
-/// `--minutes` of real time (`--ordinary`: rendered after the end, for comparison). `--timeline`: when each job of the import in parts ran.
+/// `--minutes` of real time (`--ordinary`: rendered after the end, for comparison; `--withdraw`: the fourth person comes when four fifths are over,
+/// and withdraws a minute before the end). `--timeline`: when each job of the import in parts ran.
 @main
 struct Bench {
     static func main() async throws {
@@ -50,7 +51,7 @@ struct Bench {
         if only.contains("live") {
             let isLive = !arguments.contains("--ordinary")
             print("\nlive: a meeting of four for \(minutes) minutes in real time; limits \(LiveBench.soundLimitSeconds) s for the sound, \(LiveBench.limitSeconds) s for the picture")
-            try await LiveBench(folder: folder, seconds: minutes * 60, isLive: isLive).run()
+            try await LiveBench(folder: folder, seconds: minutes * 60, isLive: isLive, isWithdrawn: arguments.contains("--withdraw")).run()
         }
         if only.contains("group") {
             for isDiscontinuous in [true, false] where value("--silence").map({ ($0 == "dtx") == isDiscontinuous }) ?? true {

@@ -126,4 +126,61 @@ struct LiveInterruptionTests {
         #expect(try servers[1].live(meetings[1].recording) == Self.all, "\(log)")
         for folder in folders { #expect(try FileManager.default.contentsOfDirectory(atPath: folder + "/tmp").count { $0.hasPrefix("live.") } == 0) }
     }
+
+    @Test("who came late and withdraws is taken out of what lies behind their coming; the pictures before it are not made again")
+    func late() async throws {
+        let capture = Checkout.fixtures.appending(path: "vp8-lipsync.pcap")
+        let truth = try CaptureTruth(capture: capture)
+        let data = folder.path + "/late"
+        let server = try LiveServer(data, log: folder.url.appending(path: "late.log"))
+        defer {
+            kill(server.process.processIdentifier, SIGKILL)
+            server.process.waitUntilExit()
+        }
+        let op = try String(contentsOfFile: data + "/operator.token", encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+        let moderator = try #require(try server.post("/v1/tokens", op, ["role": "moderator"])["token"] as? String)
+        let meeting = try server.meeting(moderator, truth, yes: ["A", "B", "C"])
+        func map(_ letters: [String]) -> [String] {
+            let ports = truth.streams.filter { letters.contains($0.participant) }.flatMap { ["\($0.rtpPort)=", "\($0.rtcpPort)="] }
+            return meeting.map.filter { one in ports.contains { one.hasPrefix($0) } }.flatMap { ["--map", $0] }
+        }
+        let first = try server.replay(capture, meeting, map: map(["A", "C"]))
+        try await Task.sleep(for: .seconds(13))
+        let second = try server.replay(capture, meeting, map: map(["B"]))
+        /// Waits until there are so many of the live rendering's files.
+        func settle(_ count: Int) async throws {
+            for _ in 0..<1_200 {
+                if try FileManager.default.contentsOfDirectory(atPath: data + "/tmp").count(where: { $0.hasPrefix("live.") }) == count { return }
+                try await Task.sleep(for: .milliseconds(50))
+            }
+            Issue.record("not \(count) files: \(try FileManager.default.contentsOfDirectory(atPath: data + "/tmp"))")
+        }
+        // Six tracks, a mix in two formats, a composite; a chunk that is whole, one that is written, and an empty file.
+        try await settle(12)
+        let before = try await server.children(count: 1)
+        try server.decide(meeting, "B", "withdrawn", erase: true)
+        // Two tracks fewer; the chunk is there.
+        try await settle(10)
+        #expect(try await server.children(count: 1).isDisjoint(with: before))
+        func copied() throws -> Int? { try String(contentsOf: server.log, encoding: .utf8).firstMatch(of: /pictures=([0-9]+).* that did not change are not made again/).flatMap { Int($0.1) } }
+        for _ in 0..<600 where try copied() == nil { try await Task.sleep(for: .milliseconds(50)) }
+        let pictures = try #require(try copied())
+        // From the first of all to two seconds before B's first.
+        #expect((250...375).contains(pictures))
+        var shifts: [Double] = []
+        for (process, pipe) in [first, second] {
+            while process.isRunning { try await Task.sleep(for: .milliseconds(100)) }
+            let said = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+            shifts.append(try #require(said.firstMatch(of: /shift ([0-9.]+)/).flatMap { Double($0.1) }))
+        }
+        _ = try server.post("/v1/recordings/\(meeting.recording)/stop", moderator)
+        let (shown, _) = try await shown(server, moderator, meeting, truth, shifts[0])
+        for letter in ["A", "C"] {
+            let person = try #require(shown.judgement.people[letter])
+            #expect(person.seen >= 0.99 && person.heard >= 0.99, "\(letter): seen \(person.seen), heard \(person.heard)")
+            #expect((person.lipSyncP95 ?? .infinity) <= 40, "\(letter): \(person.lipSyncP95 ?? .nan)")
+        }
+        #expect(try server.live(meeting.recording) == Self.all)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: data + "/tmp").count { $0.hasPrefix("live.") } == 0)
+    }
 }

@@ -89,11 +89,12 @@ struct LiveServer {
         _ = try post("/v1/recordings/\(meeting.recording)/consent", token, ["decision": decision, "notice": notice, "erase": erase])
     }
 
-    func replay(_ capture: URL, _ meeting: LiveMeeting) throws -> (Process, Pipe) {
+    /// `map`: only some of the streams.
+    func replay(_ capture: URL, _ meeting: LiveMeeting, map: [String]? = nil) throws -> (Process, Pipe) {
         let (replay, pipe) = (Process(), Pipe())
         replay.executableURL = URL(filePath: Checkout.program("mitschnitt"))
         replay.standardOutput = pipe
-        replay.arguments = ["replay", capture.path, "--machine"] + meeting.map
+        replay.arguments = ["replay", capture.path, "--machine"] + (map ?? meeting.map)
         try replay.run()
         return (replay, pipe)
     }

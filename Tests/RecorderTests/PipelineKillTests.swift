@@ -21,20 +21,29 @@ struct PipelineKillTests {
             parameters: {width: 160, height: 120, frame_rate: 5, preset: ultrafast, constant_rate_factor: 35, threads: 1}
         """
 
-    private typealias Fault = UnmadeRecording.Fault
+    fileprivate typealias Fault = UnmadeRecording.Fault
 
-    /// At how many calls each thing happens, where not all of them are meant.
-    private struct Few {
-        var kills: Int, errors: Int, full: Int
+    /// Kinds of faults, and at how many calls each happens where not all of them are meant.
+    struct Faults: Sendable, CustomTestStringConvertible {
+        fileprivate var children: Bool
+        fileprivate var kinds: [(fault: Fault, few: Int)]
+
+        var testDescription: String { kinds.map { $0.fault.kind }.joined(separator: ", ") }
+
+        /// The few share what an undisturbed run says; all of them run side by side.
+        static let cases: [Faults] = [false, true].flatMap { children in
+            let kinds = [(Fault(children: children, at: 0), children ? 1 : 3), (Fault(children: children, errno: "EIO", at: 0), 1), (Fault(children: children, errno: "ENOSPC", lasts: true, at: 0), 1)]
+            return isAll ? kinds.map { Faults(children: children, kinds: [$0]) } : [Faults(children: children, kinds: kinds)]
+        }
     }
 
     @Test("killed, failing with EIO, or without room for a while, at any call on the way from packets to renditions: everything is made in the end, once, as ever, and capture goes on",
-          arguments: [false, true])
-    func anyCall(children: Bool) async throws {
+          arguments: Faults.cases)
+    func anyCall(faults: Faults) async throws {
         let recording = try await UnmadeRecording(Self.stages, seconds: 2.5)
         try recording.renew()
         try await aside {
-            let server = try recording.server(Fault(children: children, at: 0))
+            let server = try recording.server(Fault(children: faults.children, at: 0))
             defer { server.stop() }
             try recording.wait(server)
         }
@@ -44,18 +53,17 @@ struct PipelineKillTests {
         #expect(Set(undisturbed.keys) == ["mix.sound", "composite.picture"])
         // Each of these may take room; whether a file was there already the list does not say.
         let writes = calls.count { $0.contains("write") || $0.contains("mkdir") }
-        let few = children ? Few(kills: 1, errors: 1, full: 1) : Few(kills: 3, errors: 1, full: 1)
         var random = Seeded(5)
-        for (fault, count, some) in [(Fault(children: children, at: 0), calls.count, few.kills), (Fault(children: children, errno: "EIO", at: 0), calls.count, few.errors),
-                                     (Fault(children: children, errno: "ENOSPC", lasts: true, at: 0), writes, few.full)] {
-            let places = Self.isAll ? Array(1...max(1, count)) : (0..<some).map { max(1, (count * $0 + Int.random(in: 1...max(1, count), using: &random)) / some) }
+        for (fault, few) in faults.kinds {
+            let count = fault.lasts ? writes : calls.count
+            let places = Self.isAll ? Array(1...max(1, count)) : (0..<few).map { max(1, (count * $0 + Int.random(in: 1...max(1, count), using: &random)) / few) }
             for place in places {
                 var now = fault
                 now.at = place
                 if Self.isAll, place % 20 == 0 { FileHandle.standardError.write(Data("\(now) of \(count)\n".utf8)) }
                 await check(now, recording, undisturbed)
             }
-            if Self.isAll { print("\(fault) done for \(count) calls") }
+            if Self.isAll { print("\(fault.kind): done for all \(count) calls") }
         }
     }
 

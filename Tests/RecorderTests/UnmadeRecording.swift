@@ -24,6 +24,7 @@ final class UnmadeRecording: Sendable {
         /// 0: the calls are only counted.
         var at: Int
 
+        var kind: String { "\(errno ?? "kill -9") \(lasts ? "from a call on" : "at a call") of \(children ? "the stages" : "the server")" }
         var description: String { "\(errno ?? "kill -9") \(lasts ? "from" : "at") call \(at) of \(children ? "the stages" : "the server")" }
     }
 
