@@ -11,14 +11,15 @@ final class Spawned: @unchecked Sendable {
     private let output: Int32
     private var status: Int32?
 
-    /// Output and errors can be read; without `withErrors` the latter are thrown away.
-    init(_ path: String, _ arguments: [String], withErrors: Bool = false) throws {
+    /// Output and errors can be read; without `withErrors` the latter are thrown away. `withInput`: it reads what is written to it, and what it
+    /// says has to come within a minute.
+    init(_ path: String, _ arguments: [String], withErrors: Bool = false, withInput: Bool = false) throws {
         var pair: [Int32] = [0, 0]
         guard clinux_socket_pair(&pair) == 0 else { throw KilledServer.Broken(description: "no pipe") }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        if withInput { posix_spawn_file_actions_adddup2(&actions, pair[1], 0) } else { posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0) }
         posix_spawn_file_actions_adddup2(&actions, pair[1], 1)
         if withErrors { posix_spawn_file_actions_adddup2(&actions, pair[1], 2) } else { posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0) }
         // Threads of a pool block signals, and children inherit that.
@@ -39,14 +40,24 @@ final class Spawned: @unchecked Sendable {
             throw KilledServer.Broken(description: "\(path) could not be started: \(String(cString: strerror(code)))")
         }
         (processIdentifier, output) = (child, pair[0])
+        if withInput {
+            var minute = timeval(tv_sec: 60, tv_usec: 0)
+            setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &minute, socklen_t(MemoryLayout<timeval>.size))
+        }
     }
 
     deinit { close(output) }
 
-    func readLine() -> String {
+    func readLine() -> String { String(decoding: read(upTo: 10), as: UTF8.self) }
+
+    func read(upTo end: UInt8) -> [UInt8] {
         var (line, byte): ([UInt8], UInt8) = ([], 0)
-        while read(output, &byte, 1) == 1, byte != 10 { line.append(byte) }
-        return String(decoding: line, as: UTF8.self)
+        while Glibc.read(output, &byte, 1) == 1, byte != end { line.append(byte) }
+        return line
+    }
+
+    func write(_ bytes: [UInt8]) throws {
+        guard clinux_send_all(output, bytes, bytes.count) == 0 else { throw KilledServer.Broken(description: "it does not read any more") }
     }
 
     /// Everything until the child, and whoever inherited its output, closes it.
@@ -54,7 +65,7 @@ final class Spawned: @unchecked Sendable {
         var all = Data()
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {
-            let count = read(output, &buffer, buffer.count)
+            let count = Glibc.read(output, &buffer, buffer.count)
             if count <= 0 { return all }
             all.append(contentsOf: buffer[..<count])
         }

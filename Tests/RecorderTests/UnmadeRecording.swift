@@ -35,7 +35,9 @@ final class UnmadeRecording: Sendable {
     /// What was decoded of a file, by the digest of its bytes.
     private let decodings = Mutex<[String: String]>([:])
 
-    private static let token = "moderator-token-of-the-unmade-recording"
+    static let token = "moderator-token-of-the-unmade-recording"
+    /// A's.
+    static let participantToken = "token-of-anna-in-the-unmade-recording"
 
     private var base: URL { folder.url.appending(path: "base") }
     private var pipelines: URL { folder.url.appending(path: "pipelines") }
@@ -50,11 +52,15 @@ final class UnmadeRecording: Sendable {
         try FileManager.default.createDirectory(at: pipelines, withIntermediateDirectories: true)
         try ("name: small\nstages:\n" + stages).write(to: pipelines.appending(path: "small.yaml"), atomically: true, encoding: .utf8)
         let rights = try Rights { $0.pipelines = pipelines }
-        id = try await rights.imported(people, pipeline: "small", isMade: false, seconds: seconds).id
+        let imported = try await rights.imported(people, pipeline: "small", isMade: false, seconds: seconds)
+        id = imported.id
         live = try await Self.beginCapture(rights)
         let now = rights.recorder.clock.now
         try await rights.recorder.catalog.write { db in
             try AccessTokenRecord(hash: AccessToken.hash(Self.token), role: "moderator", subject: "moderator", createdAt: now.nanoseconds, expiresAt: (now + .seconds(9_000_000)).nanoseconds).insert(db)
+            let anna = imported.people["A"]?.rawValue
+            try AccessTokenRecord(hash: AccessToken.hash(Self.participantToken), role: "participant", subject: anna ?? "", participant: anna, meeting: imported.meeting.rawValue,
+                                  createdAt: now.nanoseconds, expiresAt: (now + .seconds(9_000_000)).nanoseconds).insert(db)
         }
         _ = try await rights.recorder.provideOperatorToken()
         await rights.recorder.shutDown()
@@ -114,10 +120,11 @@ final class UnmadeRecording: Sendable {
         try wait(server)
     }
 
+    var operatorToken: String { get throws { try String(contentsOf: data.appending(path: "operator.token"), encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines) } }
+
     /// The queue's jobs, as its operator sees them.
     func jobs(_ server: KilledServer.Server, _ query: String = "") throws -> [JobView] {
-        let token = try String(contentsOf: data.appending(path: "operator.token"), encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
-        guard let answer = try server.call("GET", "/v1/jobs" + query, token), answer.status == 200 else { return [] }
+        guard let answer = try server.call("GET", "/v1/jobs" + query, operatorToken), answer.status == 200 else { return [] }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         return try decoder.decode(JobListView.self, from: answer.body).jobs

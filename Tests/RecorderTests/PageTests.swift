@@ -1,0 +1,88 @@
+import Foundation
+@testable import Recorder
+import TestSupport
+import Testing
+
+/// The pages as people see them: a real browser on the real server.
+@Suite("Pages in a browser", .timeLimit(.minutes(5)))
+struct PageTests {
+    private static let stages = """
+          tracks: {stage: depacketize}
+          mix: {stage: mix, inputs: [tracks.audio], outputs: {sound: mp4}}
+          composite:
+            stage: compose
+            inputs: [tracks.video, mix.sound]
+            outputs: {picture: mp4}
+            parameters: {width: 640, height: 360, frame_rate: 25, preset: medium, threads: 1}
+        """
+
+    private func signIn(_ browser: Browser, _ base: String, _ code: String, page: String) throws {
+        try browser.go(to: "\(base)/#code=\(code)")
+        // What is in the link does not stay in the address.
+        try browser.wait(until: "document.querySelector('#code')?.value === '\(code)' && location.hash === ''")
+        try browser.evaluate("document.querySelector('#sign-in').requestSubmit()")
+        try browser.wait(until: "document.body.dataset.page === '\(page)'")
+    }
+
+    @Test("a moderator sees sound and picture come in bars that only rise, in German and in English, and releases them; whoever consented plays them")
+    func made() async throws {
+        let recording = try await UnmadeRecording(Self.stages, seconds: 8)
+        try recording.renew()
+        try await aside {
+            let server = try recording.server()
+            defer { server.stop() }
+            let token = try recording.operatorToken
+            #expect(try server.call("POST", "/v1/jobs/pause", token, #"{"scope":"all"}"#)?.status == 200)
+            let browser = try Browser(language: "de-DE")
+            try signIn(browser, server.base, UnmadeRecording.token, page: "moderator")
+            let node = "document.querySelector('[data-id=\"\(recording.id)\"]')"
+            func rows(_ what: String) throws -> [String] { try browser.evaluate("[...\(node).querySelectorAll('.making li')].map((row) => \(what))") as? [String] ?? [] }
+            func how() throws -> [String] { try rows("row.querySelector('.how').textContent") }
+            func wait(_ state: String) throws { try browser.wait(until: "\(node) && [...\(node).querySelectorAll('.making li')].filter((row) => row.dataset.state === '\(state)').length === 2") }
+            try wait("waiting")
+            #expect(try rows("row.querySelector('.what').textContent") == ["Ton", "Video"])
+            // The sound's own inputs may be there already, if they were made before the pause.
+            for words in try how() { #expect(words.hasPrefix("wartet"), "\(words)") }
+            try browser.evaluate("""
+                window.seen = { mix: [], composite: [] };
+                new MutationObserver(() => { for (const row of \(node).querySelectorAll('.making li')) window.seen[row.dataset.stage]?.push(row.querySelector('progress').value); })
+                    .observe(\(node), { subtree: true, attributes: true, childList: true, characterData: true });
+                """)
+            #expect(try server.call("POST", "/v1/jobs/resume", token, #"{"scope":"all"}"#)?.status == 200)
+            try wait("ready")
+            #expect(try how() == ["✓ fertig, kann freigegeben werden", "✓ fertig, kann freigegeben werden"])
+            for stage in ["mix", "composite"] {
+                let values = (try browser.evaluate("window.seen.\(stage)") as? [Any] ?? []).compactMap { ($0 as? NSNumber)?.intValue }
+                #expect(values == values.sorted() && values.last == 100, "\(stage): \(values)")
+                if stage == "composite" { #expect(Set(values).count > 2, "\(values)") }
+            }
+            try browser.evaluate("document.querySelector('#language').click()")
+            try browser.wait(until: "document.documentElement.lang === 'en'")
+            try wait("ready")
+            #expect(try rows("`${row.querySelector('.what').textContent}: ${row.querySelector('.how').textContent}`") == ["Sound: ✓ ready, can be released", "Video: ✓ ready, can be released"])
+            try browser.evaluate("\(node).querySelector('[data-command=release]').click()")
+            try browser.wait(until: "\(node).querySelector('.making li .how').textContent === '✓ ready, can be downloaded'")
+            try play(server)
+        }
+    }
+
+    private func play(_ server: KilledServer.Server) throws {
+        let browser = try Browser(language: "de-DE")
+        try signIn(browser, server.base, UnmadeRecording.participantToken, page: "participant")
+        try browser.wait(until: "document.querySelector('video')?.readyState >= 1")
+        let played = try browser.evaluate("""
+            (async () => {
+              const video = document.querySelector('video');
+              await video.play();
+              while (video.currentTime < 2) await new Promise((done) => setTimeout(done, 20));
+              video.pause();
+              const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 36 });
+              const context = canvas.getContext('2d');
+              context.drawImage(video, 0, 0, 64, 36);
+              const lights = [...context.getImageData(0, 0, 64, 36).data];
+              return { width: video.videoWidth, height: video.videoHeight, seconds: Math.round(video.duration), isBright: Math.max(...lights.filter((_, at) => at % 4 < 3)) > 100, error: video.error?.message ?? '' };
+            })()
+            """) as? [String: Any] ?? [:]
+        #expect(played["width"] as? Int == 640 && played["height"] as? Int == 360 && played["seconds"] as? Int == 8 && played["isBright"] as? Bool == true && played["error"] as? String == "", "\(played)")
+    }
+}
