@@ -34,7 +34,7 @@ struct LivePreparation {
     /// Time 0 of the pictures that are there already.
     mutating func begin(at origin: WallTime?) { order.origin = origin }
 
-    /// A mix of all sound, and a picture beside it: one of each. Whatever else the pipeline has is made by its jobs.
+    /// A mix of all sound with its peaks, and a picture beside it: one of each. Whatever else the pipeline has is made by its jobs.
     mutating func plan(_ pipeline: Pipeline, key: (RenditionID) async throws -> DataKey) async throws {
         let plan = Plan(pipeline, tracks: order.tracks.map { PlannedTrack(id: $0.identity.track, kind: $0.identity.kind) })
         for (place, track) in order.tracks.enumerated() {
@@ -45,6 +45,8 @@ struct LivePreparation {
         func isSound(_ input: Pipeline.Input) -> Bool { if case .tracks(_, .audio) = input { true } else { false } }
         guard let mix = plan.jobs.first(where: { $0.kind == .mix && $0.inputs.allSatisfy(isSound) }) else { return }
         order.mix = try await rendition(mix, key)
+        func isOfMix(_ input: Pipeline.Input) -> Bool { if case .output(mix.stageName, _) = input { true } else { false } }
+        if let waveform = plan.jobs.first(where: { $0.kind == .waveform && $0.inputs.allSatisfy(isOfMix) }) { order.waveform = try await rendition(waveform, key) }
         guard let compose = plan.jobs.first(where: { $0.kind == .compose && $0.outputs.count == 1 }) else { return }
         for input in compose.inputs {
             guard case .output(mix.stageName, let name) = input else { continue }

@@ -41,6 +41,8 @@ public struct LiveOrder: Codable, Sendable {
     public var composite: Rendition?
     /// Place among the mix's outputs of the one whose sound goes beside the pictures; nil for pictures alone.
     public var soundOfComposite: Int?
+    /// The peaks of the mix.
+    public var waveform: Rendition?
     /// Presentation time 0 of the pictures that an earlier rendering set aside (``LiveFeed/kept(_:)``); nil where there are none.
     public var origin: WallTime?
 

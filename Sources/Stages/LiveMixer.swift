@@ -31,9 +31,12 @@ final class LiveMixer {
     private var at = 0
     private var skip = PeakLimiter.delay
     private var written = 0
+    private var peaks: Peaks?
 
-    init(_ rendition: LiveOrder.Rendition, origin: WallTime, sinks: [SealedSink]) throws {
+    /// `peaksPerSecond`: of the mix, where they are asked for.
+    init(_ rendition: LiveOrder.Rendition, origin: WallTime, sinks: [SealedSink], peaksPerSecond: Int? = nil) throws {
         self.origin = origin
+        peaks = peaksPerSecond.map { Peaks(samplesPerPoint: 48_000 / $0) }
         parameters = rendition.parameters
         let channels = parameters.channels
         writers = try zip(rendition.outputs, sinks).map { output, sink in
@@ -72,6 +75,14 @@ final class LiveMixer {
         let reports = try writers.map { StageRun.report(try $0.finish(), start: origin, duration: duration, loudness: loudness) }
         expectations = writers.map { .sound(packets: $0.packets, samples: total) }
         return StageResult(outputs: reports)
+    }
+
+    /// Writes the peaks of the whole; after ``finish(end:)``.
+    func finish(peaks sink: SealedSink) throws -> (result: StageResult, expectation: OutputExpectation)? {
+        guard var made = peaks else { return nil }
+        try sink.writer.append(made.json())
+        let digest = try sink.writer.finish()
+        return (StageResult(outputs: [StageRun.report(digest, start: origin, duration: Nanoseconds(seconds: made.seconds))]), .peaks(points: made.points))
     }
 
     private func mix(_ count: Int) throws {
@@ -124,6 +135,7 @@ final class LiveMixer {
         skip = max(0, skip - block.count / channels)
         written += part.count / channels
         part.withUnsafeBufferPointer { after.add($0) }
+        peaks?.add(stride(from: 0, to: part.count, by: channels).lazy.map { part[$0] })
         for writer in writers { try writer.write(part) }
     }
 }

@@ -18,6 +18,7 @@ public final class LiveRendering {
     private let tracks: [LiveTrack]
     private let mixSinks: [SealedSink]
     private let compositeSink: SealedSink?
+    private let waveformSink: SealedSink?
     private let tell: (LiveMessage) throws -> Void
     private let descriptors: [Int32]
     private var mixer: LiveMixer?
@@ -42,6 +43,7 @@ public final class LiveRendering {
             LiveTrack(track, try sink(track.output, windowBytes: 1 << 16), isUsed: track.identity.kind == .audio ? order.mix != nil : order.composite != nil)
         }
         mixSinks = try (order.mix?.outputs ?? []).map { try sink($0, windowBytes: $0.container == .mp4 ? MovieHead.live(seconds: Self.secondsMax, picturesPerSecond: 0) + 4_096 : 0) }
+        waveformSink = try order.waveform?.outputs.first.map { try sink($0, windowBytes: 0) }
         compositeSink = try order.composite.flatMap { composite in
             try composite.outputs.first.map { try sink($0, windowBytes: MovieHead.live(seconds: Self.secondsMax, picturesPerSecond: composite.parameters.frameRate) + 4_096) }
         }
@@ -144,7 +146,7 @@ public final class LiveRendering {
         if known == nil { kept = [] }
         let origin = known ?? first
         self.origin = origin
-        if let mix = order.mix { mixer = try LiveMixer(mix, origin: origin, sinks: mixSinks) }
+        if let mix = order.mix { mixer = try LiveMixer(mix, origin: origin, sinks: mixSinks, peaksPerSecond: order.waveform?.parameters.peaksPerSecond) }
         guard let composite = order.composite, let compositeSink else { return }
         let composer = try LiveComposer(composite, origin: origin, sink: compositeSink, sound: order.soundOfComposite.flatMap { mixer?.writer($0) }, kept: kept) { [tell] in
             try tell(.chunk($0, origin: origin))
@@ -176,7 +178,12 @@ public final class LiveRendering {
         try attach()
         guard let end = shared.compactMap(\.end).max() else { return }
         let sounds = shared.filter { $0.isSound && made.contains($0.id) }.map(\.id), pictures = shared.filter { !$0.isSound && made.contains($0.id) }.map(\.id)
-        if let mixer, let mix = order.mix, !sounds.isEmpty { try tell(.made(job: mix.job, verified(mixer.finish(end: end), mix.outputs, mixer.expectations), tracks: sounds)) }
+        if let mixer, let mix = order.mix, !sounds.isEmpty {
+            try tell(.made(job: mix.job, verified(mixer.finish(end: end), mix.outputs, mixer.expectations), tracks: sounds))
+            if let waveform = order.waveform, let waveformSink, let made = try mixer.finish(peaks: waveformSink) {
+                try tell(.made(job: waveform.job, verified(made.result, waveform.outputs, [made.expectation]), tracks: []))
+            }
+        }
         if let composer, let composite = order.composite, !pictures.isEmpty, !sounds.isEmpty || order.soundOfComposite == nil {
             while try work(composer, upTo: end, isWaiting: false) {}
             try tell(.made(job: composite.job, verified(composer.finish(end: end), composite.outputs, [composer.expectation]), tracks: pictures))

@@ -91,7 +91,7 @@ struct Peaks {
     /// Stretches that are closed.
     var points: Int { values.count / 2 }
 
-    mutating func add(_ samples: UnsafeMutableBufferPointer<Float>) {
+    mutating func add(_ samples: some Collection<Float>) {
         total += samples.count
         for sample in samples {
             low = min(low, sample)

@@ -9,6 +9,8 @@ extension Verification {
 
     /// Looks at a file that was written over the hours before: its index, its beginning and its end, in the same time however long it is.
     func ends(of expectation: OutputExpectation) throws -> OutputVerification {
+        // Neither of these has an index, or grows much.
+        if output.container == .json || output.container == .jpeg { return try check(expectation) }
         do {
             let source = CheckedSource(try SealedReader(descriptor: descriptor, key: output.key, context: output.context))
             guard source.length == bytes else { throw Self.failure("it has \(source.length) bytes of \(bytes)") }

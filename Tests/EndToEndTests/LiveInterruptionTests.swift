@@ -11,7 +11,7 @@ struct LiveInterruptionTests {
 
     /// Key pictures of the capture, in seconds after its first packet: behind a gap nobody is seen before the next one.
     private static let keys = ["A": [0.64, 10.69, 20.80, 30.89], "C": [2.82, 12.90, 23.00]]
-    private static let all = ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix"]
+    private static let all = ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix", "waveform"]
 
     private static var wall: Double { Date().timeIntervalSince1970 }
 
@@ -155,12 +155,12 @@ struct LiveInterruptionTests {
             }
             Issue.record("not \(count) files: \(try FileManager.default.contentsOfDirectory(atPath: data + "/tmp"))")
         }
-        // Six tracks, a mix in two formats, a composite; a chunk that is whole, one that is written, and an empty file.
-        try await settle(12)
+        // Six tracks, a mix in two formats, its peaks, a composite; a chunk that is whole, one that is written, and an empty file.
+        try await settle(13)
         let before = try await server.children(count: 1)
         try server.decide(meeting, "B", "withdrawn", erase: true)
         // Two tracks fewer; the chunk is there.
-        try await settle(10)
+        try await settle(11)
         #expect(try await server.children(count: 1).isDisjoint(with: before))
         func copied() throws -> Int? { try String(contentsOf: server.log, encoding: .utf8).firstMatch(of: /pictures=([0-9]+).* that did not change are not made again/).flatMap { Int($0.1) } }
         for _ in 0..<600 where try copied() == nil { try await Task.sleep(for: .milliseconds(50)) }

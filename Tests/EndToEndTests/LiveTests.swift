@@ -29,8 +29,8 @@ struct LiveTests {
         // Some of B is in what is being made by then: everything settles within twenty seconds.
         try await Task.sleep(for: .seconds(26))
         func temporaries() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: data + "/tmp").count { $0.hasPrefix("live.") } }
-        // Six tracks, a mix in two formats, a composite, and two empty files for chunks of it, of each.
-        #expect(try temporaries() == 33)
+        // Six tracks, a mix in two formats, its peaks, a composite, and two empty files for chunks of it, of each.
+        #expect(try temporaries() == 36)
         let first = child
         kill(first, SIGKILL)
         func settle(_ children: Int, _ files: Int) async throws -> Set<pid_t> {
@@ -41,10 +41,10 @@ struct LiveTests {
             }
             return now
         }
-        child = try #require(try await settle(3, 33).subtracting(others).first)
+        child = try #require(try await settle(3, 36).subtracting(others).first)
         try server.decide(changed, "B", "withdrawn", erase: true)
         // Begun anew without B: four tracks of that meeting.
-        #expect(try await settle(3, 31).intersection(others).count == 1)
+        #expect(try await settle(3, 34).intersection(others).count == 1)
         var shifts: [Double] = []
         for (process, pipe) in sending {
             // Whoever waits here on a thread keeps others' tests waiting.
@@ -66,7 +66,7 @@ struct LiveTests {
         #expect(mixedLive.peak <= -1 && mixedAfter.peak <= -1, "\(mixedLive) \(mixedAfter)")
         let complaints = try String(contentsOf: server.log, encoding: .utf8).split(separator: "\n").filter { $0.contains("warning") || $0.contains("error") }.joined(separator: "\n")
         for meeting in [calm, changed] {
-            #expect(try server.live(meeting.recording) == ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix"], "\(complaints)")
+            #expect(try server.live(meeting.recording) == ["compose", "depacketize", "depacketize", "depacketize", "depacketize", "mix", "waveform"], "\(complaints)")
         }
         #expect(try server.live(broken.recording) == [], "\(complaints)")
         #expect(try temporaries() == 0)
