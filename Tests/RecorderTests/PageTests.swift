@@ -85,4 +85,49 @@ struct PageTests {
             """) as? [String: Any] ?? [:]
         #expect(played["width"] as? Int == 640 && played["height"] as? Int == 360 && played["seconds"] as? Int == 8 && played["isBright"] as? Bool == true && played["error"] as? String == "", "\(played)")
     }
+
+    @Test("whoever is invited reads the notice, allows their voice alone, is told that they are recorded, and withdraws; in the language of their browser",
+          arguments: [("en-GB", "consented: my voice", "You are being recorded now.", "You are not being recorded now.", "withdrawn"),
+                      ("de-AT", "eingewilligt: meinen Ton", "Sie werden gerade aufgezeichnet.", "Sie werden gerade nicht aufgezeichnet.", "widerrufen")])
+    func decided(language: String, given: String, on: String, off: String, withdrawn: String) async throws {
+        let recording = try await UnmadeRecording(Self.stages, seconds: 1)
+        try recording.renew()
+        try await aside {
+            let server = try recording.server()
+            defer { server.stop() }
+            func post(_ path: String, _ body: [String: Any]) throws -> [String: Any] {
+                let text = String(decoding: try JSONSerialization.data(withJSONObject: body), as: UTF8.self)
+                let answer = try #require(try server.call("POST", path, UnmadeRecording.token, text))
+                return try JSONSerialization.jsonObject(with: answer.body) as? [String: Any] ?? [:]
+            }
+            let meeting = try #require(try post("/v1/meetings", [:])["id"] as? String)
+            let invited = try post("/v1/meetings/\(meeting)/participants", ["name": "Björn"])
+            let person = try #require((invited["participant"] as? [String: Any])?["id"] as? String)
+            let streams = [["participants": [person], "kind": "audio", "sdp": GateTests.sdp(0)]]
+            let id = try #require(try post("/v1/meetings/\(meeting)/recordings", ["pipeline": "small", "streams": streams])["id"] as? String)
+            let browser = try Browser(language: language)
+            try signIn(browser, server.base, try #require(invited["token"] as? String), page: "participant")
+            let card = "document.querySelector('#recordings > *')"
+            func text(_ selector: String) throws -> String { try browser.evaluate("\(card).querySelector('\(selector)').textContent") as? String ?? "" }
+            func wait(_ selector: String, _ text: String) throws { try browser.wait(until: "\(card)?.querySelector('\(selector)').textContent === '\(text)'") }
+            try wait(".recorded", off)
+            // The notice is open before anybody decides, and is the one that the consent is bound to.
+            #expect(try browser.evaluate("\(card).querySelector('.consent > details').open") as? Bool == true)
+            let notice = try #require(try server.call("GET", "/v1/recordings/\(id)/notice?language=\(language.prefix(2))", UnmadeRecording.token))
+            #expect(try text(".notice") == (try JSONSerialization.jsonObject(with: notice.body) as? [String: Any])?["text"] as? String)
+            try browser.evaluate("\(card).querySelector('[name=video]').click()")
+            try browser.evaluate("\(card).querySelector('.give').click()")
+            try wait(".decision", given)
+            try wait(".recorded", on)
+            func known() throws -> [String: Any] {
+                let answer = try #require(try server.call("GET", "/v1/recordings/\(id)/consent", UnmadeRecording.token))
+                return ((try JSONSerialization.jsonObject(with: answer.body) as? [String: Any])?["people"] as? [[String: Any]])?.first ?? [:]
+            }
+            #expect(try known()["decision"] as? String == "given" && known()["modalities"] as? [String] == ["audio"])
+            try browser.evaluate("\(card).querySelector('.withdraw').click()")
+            try wait(".decision", withdrawn)
+            try wait(".recorded", off)
+            #expect(try known()["decision"] as? String == "withdrawn")
+        }
+    }
 }
