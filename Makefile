@@ -40,12 +40,15 @@ build: install ## .build/release/mitschnitt and mitschnitt-stage
 demo: build ## the main job on Fixtures, end to end, with every promise measured
 	@$(BIN)/mitschnitt demo
 
-# Rendering while a recording runs stands back for everything else: its tests need a machine that is not busy with all the others.
+# Rendering while a recording runs stands back for everything else: its tests need a machine that is not busy with all the others. A browser
+# takes the machine from everybody else's.
 LIVE := LiveTests|LiveInterruptionTests
+PAGES := PageTests
 test: install-for-tests ## every test
 	@swift build --build-tests
-	@SWIFT_BACKTRACE=enable=no swift test --skip-build --skip '$(LIVE)'
+	@SWIFT_BACKTRACE=enable=no swift test --skip-build --skip '$(LIVE)|$(PAGES)'
 	@SWIFT_BACKTRACE=enable=no swift test --skip-build --filter '$(LIVE)'
+	@SWIFT_BACKTRACE=enable=no swift test --skip-build --filter '$(PAGES)'
 
 torture: install-for-tests ## random histories against the rules of consent, a hundred million packets through emulated networks, and kill -9, EIO or a full disk at every system call of erasure and of a pipeline
 	@swift build --build-tests

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// The pages as people see them: a real browser on the real server.
-@Suite("Pages in a browser", .timeLimit(.minutes(5)))
+@Suite("Pages in a browser", .serialized, .timeLimit(.minutes(5)))
 struct PageTests {
     private static let stages = """
           tracks: {stage: depacketize}
