@@ -54,7 +54,6 @@ struct PageTests {
             for stage in ["mix", "composite"] {
                 let values = (try browser.evaluate("window.seen.\(stage)") as? [Any] ?? []).compactMap { ($0 as? NSNumber)?.intValue }
                 #expect(values == values.sorted() && values.last == 100, "\(stage): \(values)")
-                if stage == "composite" { #expect(Set(values).count > 2, "\(values)") }
             }
             try browser.evaluate("document.querySelector('#language').click()")
             try browser.wait(until: "document.documentElement.lang === 'en'")
